@@ -1,0 +1,42 @@
+# Each target does all of its own set-up; nothing is installed twice.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+NFTRTSP := .venv/bin/nftrtsp
+
+.PHONY: help setup demo test check test-kernel bench goldens fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install Debian packages and .venv (once)
+	@contrib/setup.sh run
+
+setup-dev:
+	@contrib/setup.sh dev
+
+demo: setup ## build the lab, without nftrtsp and with it, and show the film arrive (needs root)
+	@$(NFTRTSP) lab demo
+
+test: setup-dev ## unit and integration tests (needs root)
+	@contrib/run-tests.sh
+
+check: setup-dev ## ruff, mypy strict, import-linter
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test-kernel: setup-dev ## Debian 12 and 13 kernels in a virtual machine (needs root)
+	@tests/kernel/run.sh
+
+bench: setup-dev ## ratios against conntrack(8), pyroute2 and nft(8), into tests/bench/RESULTS.md (needs root)
+	@tests/bench/run.sh
+
+fuzz: setup-dev ## coverage-guided fuzzing of all that reads bytes from others
+	@tests/fuzz/run.sh
+
+goldens: setup-dev ## write the golden rulesets anew; review the diff
+	.venv/bin/python -m tests.unit.goldens
+
+clean: ## remove the virtual environment and caches of the checkout
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The whole test suite, with what was skipped and why. usage: contrib/run-tests.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ "$(id -u)" -eq 0 ] || echo "==> not root: the integration tests will be skipped; run it as root for all of them" >&2
+exec .venv/bin/python -m pytest "$@"

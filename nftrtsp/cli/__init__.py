@@ -1,0 +1,85 @@
+"""The command line. Each command lies in the file of its subject and is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from nftrtsp import __version__
+from nftrtsp.errors import NftrtspError
+
+#: command -> (module below nftrtsp.cli, function, one line for --help), in the order of --help.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": ("generate", "init", "Write a config for this router"),
+    "generate": ("generate", "generate", "Print the ruleset; touches nothing, needs no root"),
+    "check": ("generate", "check", "Load the ruleset in a scratch namespace: is it valid on this kernel?"),
+    "diff": ("apply", "diff", "Dry run against the current ruleset"),
+    "apply": ("apply", "apply", "Show the plan, ask, apply in one transaction, verify"),
+    "confirm": ("apply", "confirm", "Keep what was applied with --confirm-within"),
+    "rollback": ("apply", "rollback", "Go back to the ruleset before"),
+    "history": ("apply", "history", "List the rulesets that were confirmed"),
+    "restore": ("apply", "restore", "Load the good ruleset, at boot"),
+    "status": ("apply", "status", "Where things stand"),
+    "remove": ("apply", "remove", "Take our table away"),
+    "flows": ("conntrack", "flows", "List the VoD flows now"),
+    "expectations": ("conntrack", "expectations", "List the ways open now"),
+    "events": ("conntrack", "events", "Stream conntrack events, one a line"),
+    "monitor": ("monitor", "monitor", "The dashboard"),
+    "helper": ("helper", "helper", "Run the userspace or pinhole helper in the foreground"),
+    "doctor": ("doctor", "doctor", "Why does VoD not work here?"),
+    "lab": ("lab", "lab", "A self-contained network to try it all in"),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports the module of a command only when that command is called: start-up stays cheap."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, function, _help = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"nftrtsp.cli.{module}"), function)
+        assert isinstance(command, click.Command)  # noqa: S101 - a programming error, not a user's
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from COMMANDS, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nftrtsp")
+def cli() -> None:
+    """Video on demand through a Linux router: ruleset, RTSP helper, dashboard.
+
+    Start with `nftrtsp init`, then `generate`, `diff`, `apply`, `helper`, `monitor`.
+    """
+
+
+def main() -> None:
+    """Run the command line: one sentence on stderr for what a user can cause, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except NftrtspError as error:
+        click.echo(f"nftrtsp: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has closed; a second error while Python flushes stdout at exit would be noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,1 @@
+"""What the kernel is doing: ctnetlink messages, sockets and a table that is right."""

@@ -1,0 +1,104 @@
+"""nfnetlink framing and attribute layout: bytes in, bytes out, no I/O.
+
+A message is ``struct nlmsghdr`` (16 bytes), ``struct nfgenmsg`` (4 bytes), then attributes of ``length, type``
+and a payload padded to four bytes. Source: linux/netlink.h, linux/netfilter/nfnetlink.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from nftrtsp.errors import MalformedError
+
+NLMSG_NOOP = 1
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+
+NLM_F_REQUEST = 0x01
+NLM_F_MULTI = 0x02
+NLM_F_ACK = 0x04
+NLM_F_DUMP = 0x300
+NLM_F_REPLACE = 0x100
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+
+NLA_F_NESTED = 0x8000
+NLA_TYPE_MASK = 0x3FFF
+
+NFNL_SUBSYS_CTNETLINK = 1
+NFNL_SUBSYS_CTNETLINK_EXP = 2
+NFNL_SUBSYS_QUEUE = 3
+NFNL_SUBSYS_ULOG = 4
+NFNL_SUBSYS_CTHELPER = 9
+
+HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr then nfgenmsg; res_id is big-endian on the wire
+HEADER_SIZE = HEADER.size
+ATTRIBUTE = struct.Struct("=HH")
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return one attribute, padded to four bytes."""
+    length = 4 + len(payload)
+    return ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
+
+
+def nested(kind: int, *parts: bytes) -> bytes:
+    """Return one attribute that holds other attributes."""
+    return attribute(kind | NLA_F_NESTED, b"".join(parts))
+
+
+def u8(kind: int, value: int) -> bytes:
+    """Return an attribute of one byte."""
+    return attribute(kind, value.to_bytes(1, "big"))
+
+
+def be16(kind: int, value: int) -> bytes:
+    """Return an attribute of 16 bits in network order."""
+    return attribute(kind, value.to_bytes(2, "big"))
+
+
+def be32(kind: int, value: int) -> bytes:
+    """Return an attribute of 32 bits in network order."""
+    return attribute(kind, value.to_bytes(4, "big"))
+
+
+def text(kind: int, value: str) -> bytes:
+    """Return an attribute that holds a NUL-terminated string."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def message(
+    subsystem: int,
+    command: int,
+    flags: int,
+    payload: bytes = b"",
+    *,
+    sequence: int = 0,
+    family: int = 0,
+    resource: int = 0,
+) -> bytes:
+    """Return one nfnetlink message; ``resource`` is nfgenmsg.res_id (an NFQUEUE or NFLOG number)."""
+    size = HEADER_SIZE + len(payload)
+    swapped = int.from_bytes(resource.to_bytes(2, "big"), "little") if _LITTLE else resource
+    kind = subsystem << 8 | command
+    return HEADER.pack(size, kind, flags | NLM_F_REQUEST, sequence, 0, family, 0, swapped) + payload
+
+
+_LITTLE = struct.pack("=H", 1) == b"\x01\x00"
+
+
+def attributes(buffer: bytes | memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield ``(type, payload start, payload end)`` for each attribute in ``buffer[start:end]``.
+
+    Flag bits are taken off the type. Raises :class:`MalformedError` when a length is below four or runs
+    past ``end``; never loops and never reads past the end.
+    """
+    while start + 4 <= end:
+        length, kind = ATTRIBUTE.unpack_from(buffer, start)
+        if length < 4 or start + length > end:
+            raise MalformedError(
+                f"attribute {kind & NLA_TYPE_MASK} of length {length} at byte {start} of {end}"
+            )
+        yield kind & NLA_TYPE_MASK, start + 4, start + length
+        start += length + 3 & ~3

@@ -1,0 +1,1 @@
+"""What the router should do: config to ruleset, ruleset to kernel."""
