@@ -1,6 +1,6 @@
 """nfnetlink framing and attribute layout: bytes in, bytes out, no I/O.
 
-A message is ``struct nlmsghdr`` (16 bytes), ``struct nfgenmsg`` (4 bytes), then attributes of ``length, type``
+A message is ``struct nlmsghdr`` (16 bytes), ``struct nfgenmsg`` (4 bytes), then attributes of length, type
 and a payload padded to four bytes. Source: linux/netlink.h, linux/netfilter/nfnetlink.h.
 """
 
