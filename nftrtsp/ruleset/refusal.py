@@ -1,0 +1,93 @@
+"""What libnftables says when it refuses, in plain words: pure, text in, one of our errors out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, UnsupportedError
+from nftrtsp.ruleset.names import CT_HELPER_TYPE
+
+#: ``FILE:LINE:FROM-TO: Error: …`` of a file, ``Error: …`` of one line, ``netlink: Error: …`` of the cache.
+_ERROR = re.compile(r"^(?:\S*?:(?P<line>\d+):\d+-\d+: |netlink: )?Error: (?P<text>.*)$", re.M)
+_ERRNO = {os.strerror(number): number for number in errno.errorcode}
+_HELPER = re.compile(r'^\s*(?:ct helper\b|type\s+"(?P<type>[^"]+)"\s+protocol)')
+
+
+def explain(error: str, text: str) -> NftrtspError:
+    """Return the error to raise for ``error``, what libnftables printed about the commands in ``text``."""
+    match = _ERROR.search(error)
+    if match is None:
+        return KernelError(f"libnftables: {error.strip() or 'refused without a word'}")
+    words = match["text"].strip()
+    number = _ERRNO.get(words.rpartition(": ")[2])
+    line = _line(text, match["line"])
+    place = f"ruleset line {match['line']}" if match["line"] else None
+    if number == errno.EPERM:
+        return PrivilegeError("the kernel lets only root change its ruleset", remedy="run it as root")
+    helper = _helper_type(text, match["line"]) if number == errno.ENOENT else None
+    if helper is not None:
+        return helper_absent(helper, place=place)
+    if "cache initialization failed" in words:
+        return UnsupportedError("this kernel has no nf_tables", remedy="modprobe nf_tables", errno=number)
+    quoted = f" in `{line}`" if line else ""
+    message, remedy, kind = _plain(words, number)
+    return kind(f"{message}{quoted}", place=place, remedy=remedy, errno=number)
+
+
+def helper_absent(kind: str = CT_HELPER_TYPE, *, place: str | None = None) -> UnsupportedError:
+    """Return the error for a ``ct helper`` of a type that is not registered in the kernel."""
+    remedy = f"load the module that has it: modprobe nf_conntrack_{kind}"
+    if kind == CT_HELPER_TYPE:
+        remedy = (
+            "load the module (modprobe nf_nat_rtsp), or start `nftrtsp helper` with rtsp.helper = "
+            '"userspace", or set rtsp.helper = "pinhole"'
+        )
+    return UnsupportedError(
+        f"the kernel knows no conntrack helper of type {kind!r}",
+        place=place,
+        remedy=remedy,
+        errno=errno.ENOENT,
+    )
+
+
+def _plain(words: str, number: int | None) -> tuple[str, str | None, type[KernelError]]:
+    if number == errno.EBUSY:
+        return "it is in use, so the kernel does not let it go", "remove what refers to it first", KernelError
+    if number == errno.EEXIST:
+        return "it is there already, with another definition", "remove the old one first", KernelError
+    if number in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+        return "this kernel does not support it", "it needs an nf_tables module it lacks", UnsupportedError
+    if number == errno.ENOENT and words.startswith("Could not process rule"):
+        return (
+            "the kernel lacks something it names, or a module for it",
+            "see what the line refers to",
+            KernelError,
+        )
+    if number == errno.ENOENT:
+        return "there is no such thing", None, KernelError
+    return f"nft refuses it: {words}", None, KernelError
+
+
+def _line(text: str, number: str | None) -> str:
+    lines = text.splitlines()
+    if number is None:
+        return lines[0].strip() if len(lines) == 1 else ""
+    index = int(number) - 1
+    return lines[index].strip() if index < len(lines) else ""
+
+
+def _helper_type(text: str, number: str | None) -> str | None:
+    """Return the type of the ct helper object whose definition begins on line ``number``, or None."""
+    if number is None:
+        return None
+    lines = text.splitlines()
+    index = int(number) - 1
+    if index >= len(lines) or not _HELPER.match(lines[index]):
+        return None
+    for line in lines[index : index + 4]:
+        match = re.search(r'type\s+"([^"]+)"\s+protocol', line)
+        if match:
+            return match[1]
+    return None

@@ -1,0 +1,224 @@
+"""A scratch network namespace: a ruleset is loaded there to see what the kernel makes of it.
+
+A child process unshares its network (and, where it is not root, its user) namespace, so nothing of this
+machine is touched and the namespace ends with the child. Source: unshare(2), user_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import re
+import signal
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, UnsupportedError
+from nftrtsp.ruleset import names
+from nftrtsp.ruleset.kernel import Nft
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+PR_SET_PDEATHSIG = 1
+
+#: Helpers on TCP over IPv4 that kernels have; one stands in where nobody registered ``rtsp``.
+STAND_INS = ("ftp", "irc", "sane")
+
+_LENGTH = struct.Struct("=I")
+
+
+class Scratch:
+    """A scratch network namespace with a libnftables context in it, kept until the block ends.
+
+    >>> with Scratch() as scratch:
+    ...     scratch.load(text)
+    ...     listing = scratch.list_table()
+
+    ``stand_in`` is the helper type that stood in for ``rtsp`` at the last :meth:`load`, or None.
+    Raises :class:`PrivilegeError` where neither root nor a user namespace is to be had.
+    """
+
+    def __init__(self) -> None:
+        self.stand_in: str | None = None
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            ours.close()
+            _serve(theirs, parent)
+        theirs.close()
+        self._socket = ours
+        try:
+            self._receive()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Scratch:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the child, and with it the namespace."""
+        self.close()
+
+    def close(self) -> None:
+        """End the child, and with it the namespace. Idempotent."""
+        self._socket.close()
+        if self._pid:
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+    def run(self, text: str, *, stateless: bool = False) -> str:
+        """Carry out nft commands there and return what they print; errors as :meth:`Nft.run`.
+
+        ``stateless`` leaves counters and expiry times out of what is printed.
+        """
+        _send(self._socket, (text, stateless))
+        return self._receive()
+
+    def load(self, text: str) -> None:
+        """Load a ruleset there; where no helper ``rtsp`` is registered, another stands in for it."""
+        self.stand_in = None
+        try:
+            self.run(text)
+        except UnsupportedError as error:
+            if "conntrack helper" not in error.message:
+                raise
+            self._load_with_stand_in(text, error)
+
+    def _load_with_stand_in(self, text: str, error: UnsupportedError) -> None:
+        for kind in STAND_INS:
+            try:
+                self.run(_retype(text, names.CT_HELPER_TYPE, kind))
+            except UnsupportedError:
+                continue
+            self.stand_in = kind
+            return
+        raise error
+
+    def list_table(self) -> str:
+        """Return our table as the kernel prints it, without counters, the stand-in named ``rtsp`` again."""
+        text = self.run(f"list table {names.TABLE_FAMILY} {names.TABLE_NAME}", stateless=True)
+        return _retype(text, self.stand_in, names.CT_HELPER_TYPE) if self.stand_in else text
+
+    def _receive(self) -> str:
+        message = _receive(self._socket)
+        if message is None:
+            raise KernelError("the scratch namespace ended unexpectedly")
+        if isinstance(message, Exception):
+            raise message
+        return str(message)
+
+
+def canonical_listing(text: str) -> tuple[str, str | None]:
+    """Load ``text`` in a scratch namespace; return what the kernel prints of our table, and the stand-in.
+
+    Raises what :meth:`Nft.run` raises when the kernel refuses the ruleset.
+    """
+    with Scratch() as scratch:
+        scratch.load(text)
+        return scratch.list_table(), scratch.stand_in
+
+
+def _retype(text: str, old: str | None, new: str) -> str:
+    return re.sub(rf'(\btype\s+)"{old}"(\s+protocol\b)', rf'\1"{new}"\2', text)
+
+
+def _serve(link: socket.socket, parent: int) -> NoReturn:
+    """Be the child: unshare, then answer until the parent is gone. Never returns into the caller's code."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+        _answer(link, libc)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def _answer(link: socket.socket, libc: ctypes.CDLL) -> None:
+    try:
+        _unshare(libc)
+        nft = Nft()
+    except NftrtspError as error:
+        _send(link, _portable(error))
+        return
+    _send(link, "")
+    while (request := _receive(link)) is not None:
+        text, stateless = request
+        reply: object
+        try:
+            reply = nft.run(text, stateless=stateless)
+        except NftrtspError as error:
+            reply = _portable(error)
+        _send(link, reply)
+
+
+def _unshare(libc: ctypes.CDLL) -> None:
+    for flags in (CLONE_NEWNET, CLONE_NEWUSER | CLONE_NEWNET):
+        if libc.unshare(flags) == 0:
+            return
+    raise PrivilegeError(
+        f"a scratch network namespace was refused: {os.strerror(ctypes.get_errno())}",
+        remedy="run it as root, or allow user namespaces (sysctl user.max_user_namespaces)",
+    )
+
+
+class _Portable(tuple[object, ...]):
+    """An error on its way through the socket: pickle cannot rebuild keyword-only exceptions."""
+
+    __slots__ = ()
+
+
+def _portable(error: NftrtspError) -> _Portable:
+    return _Portable((type(error), error.message, error.place, error.remedy, getattr(error, "errno", None)))
+
+
+def _rebuild(message: _Portable) -> Exception:
+    kind, text, place, remedy, number = message
+    assert isinstance(kind, type)  # noqa: S101 - our own child wrote it
+    extra = {"errno": number} if issubclass(kind, KernelError) else {}
+    error = kind(text, place=place, remedy=remedy, **extra)
+    assert isinstance(error, Exception)  # noqa: S101 - our own child wrote it
+    return error
+
+
+def _send(link: socket.socket, value: object) -> None:
+    data = pickle.dumps(value)
+    link.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def _receive(link: socket.socket) -> Any:
+    """Return the next value, an exception where the other side met one, or None at its end."""
+    head = _read(link, _LENGTH.size)
+    if head is None:
+        return None
+    data = _read(link, _LENGTH.unpack(head)[0])
+    if data is None:
+        return None
+    value = pickle.loads(data)  # noqa: S301 - from our own child, over a socketpair
+    return _rebuild(value) if isinstance(value, _Portable) else value
+
+
+def _read(link: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        try:
+            part = link.recv(size - len(data))
+        except ConnectionError:
+            return None
+        if not part:
+            return None
+        data += part
+    return bytes(data)
