@@ -55,6 +55,13 @@ class Service(StrEnum):
     RIP = "rip"
 
 
+class Policy(StrEnum):
+    """What happens to packets of the IPTV interface that nothing accepts."""
+
+    DROP = "drop"
+    ACCEPT = "accept"
+
+
 class Seconds(int):
     """A time in whole seconds, written ``30s``, ``5m``, ``1h`` or ``2d``."""
 
@@ -76,10 +83,16 @@ class MarkBits(msgspec.Struct, frozen=True):
 
 
 class Iptv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[iptv]``: the uplink that carries TV."""
+    """``[iptv]``: the uplink that carries TV.
+
+    ``policy`` says what becomes of packets to or from it that nothing accepts. ``accept`` is for an
+    interface that carries the Internet too: there another firewall has the say, and a drop of ours would
+    break what it forwards.
+    """
 
     interface: str
     nat: str = "masquerade"
+    policy: Policy = Policy.DROP
     full_cone: bool = False
     multicast: tuple[IPv4Network, ...] = ()
     services: tuple[Service, ...] = (Service.IGMP, Service.ICMP)

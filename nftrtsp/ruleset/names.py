@@ -8,9 +8,14 @@ __all__ = [
     "CONE_MAP",
     "CT_HELPER",
     "CT_HELPER_TYPE",
+    "LAN_NETWORKS_SET",
+    "LAN_SET",
     "LOG_PREFIX",
+    "MULTICAST_SET",
     "PAUSE_TIMEOUT",
     "PINHOLE_MAP",
+    "RTSP_PORTS_SET",
+    "STBS_SET",
     "TABLE_FAMILY",
     "TABLE_NAME",
 ]
@@ -21,3 +26,9 @@ PAUSE_TIMEOUT = "pause"  # the ct timeout object of media flows
 PINHOLE_MAP = "pinholes"  # inet_service : ipv4_addr . inet_service, flags timeout
 CONE_MAP = "cone"  # full_cone: the same type, filled by the packet path
 LOG_PREFIX = "nftrtsp-rtsp"  # NFLOG prefix of the RTSP copies for the pinhole helper
+
+LAN_SET = "lan"  # interfaces of the LAN
+LAN_NETWORKS_SET = "lan_networks"  # networks of the LAN
+STBS_SET = "stbs"  # configured set-top boxes; absent where none is
+RTSP_PORTS_SET = "rtsp_ports"  # TCP ports of RTSP servers
+MULTICAST_SET = "multicast"  # groups of live TV; absent where none is

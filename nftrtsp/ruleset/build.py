@@ -1,0 +1,354 @@
+"""Config to table (pure): what the router should do, rule by rule, and why.
+
+The order of hooks a packet meets: ``prerouting`` (dnat of pinholes and full cone), ``attach`` (the RTSP helper),
+``forward`` or ``input`` (the policy), ``postrouting`` (masquerade), ``cone-fill``.
+"""
+
+from __future__ import annotations
+
+from nftrtsp.config import Config, HelperKind, MarkBits, Policy, Service
+from nftrtsp.ruleset import names
+from nftrtsp.ruleset.model import Chain, CtHelper, CtTimeout, Hook, Map, Object, Rule, Set, Table
+
+_ALL_BITS = 0xFFFFFFFF
+_CONE_TIMEOUT = "5m"  # NAT gateways keep UDP mappings for at least 5 minutes: RFC 4787, REQ-5
+_CONE_SIZE = 65535  # one element a port, at most
+
+
+def build(config: Config, kind: HelperKind) -> Table:
+    """Return the table for ``config`` with the helper ``kind``, which must be a settled one, not ``auto``.
+
+    ``kernel`` and ``userspace`` give one and the same table. Raises ValueError for ``auto``: what it stands
+    for is a question to a machine (``nftrtsp.rtsp.choice``).
+    """
+    if kind is HelperKind.AUTO:
+        raise ValueError("settle the helper kind before building a ruleset")
+    chains = [_prerouting(config, kind), _attach(config, kind), *_forward(config, kind)]
+    if config.iptv.policy is Policy.DROP:
+        chains.append(_input(config))
+    chains += [_postrouting(config), *_cone_fill(config)]
+    return Table(
+        family=names.TABLE_FAMILY,
+        name=names.TABLE_NAME,
+        objects=tuple(_objects(config, kind)),
+        chains=tuple(chain for chain in chains if chain is not None),
+        note=_headline(config, kind),
+    )
+
+
+def _headline(config: Config, kind: HelperKind) -> str:
+    how = {
+        HelperKind.KERNEL: "the kernel's conntrack helper",
+        HelperKind.USERSPACE: "the userspace conntrack helper",
+        HelperKind.PINHOLE: "the pinhole helper",
+    }[kind]
+    if kind.uses_ct_helper:
+        how = "a conntrack helper (the kernel module, or `nftrtsp helper`)"
+    return (
+        f"Video on demand through this router: profile {config.profile}, IPTV interface {config.iptv.interface}, "
+        f"ways opened by {how}.\n"
+        "Written by `nftrtsp generate`; the three lines that follow replace our table, and no other, in one "
+        "transaction."
+    )
+
+
+def _asker_set(config: Config) -> str:
+    return names.STBS_SET if config.stb else names.LAN_NETWORKS_SET
+
+
+def _objects(config: Config, kind: HelperKind) -> list[Object]:
+    """Return what the rules refer to."""
+    objects: list[Object] = [
+        Set(
+            names.LAN_SET,
+            "ifname",
+            tuple(f'"{name}"' for name in sorted(config.lan.interfaces)),
+            note="Where the set-top boxes are: interfaces and networks.",
+        ),
+        Set(
+            names.LAN_NETWORKS_SET,
+            "ipv4_addr",
+            tuple(str(network) for network in sorted(config.lan.networks)),
+            flags=("interval",),
+        ),
+    ]
+    if config.stb:
+        boxes = tuple(str(box.address) for box in sorted(config.stb, key=lambda box: box.address))
+        called = ", ".join(f"{box.address} is {box.name}" for box in config.stb if box.name)
+        note = "Only these may have a way opened" + (f": {called}." if called else ".")
+        objects.append(Set(names.STBS_SET, "ipv4_addr", boxes, note=note))
+    ports = tuple(str(port) for port in sorted(config.rtsp.ports))
+    objects.append(
+        Set(names.RTSP_PORTS_SET, "inet_service", ports, note="TCP ports on which films are asked for.")
+    )
+    if config.iptv.multicast:
+        groups = tuple(str(network) for network in sorted(config.iptv.multicast))
+        objects.append(
+            Set(names.MULTICAST_SET, "ipv4_addr", groups, flags=("interval",), note="Groups of live TV.")
+        )
+    objects.append(
+        CtTimeout(
+            names.PAUSE_TIMEOUT,
+            "udp",
+            (("unreplied", int(config.rtsp.pause)), ("replied", int(config.rtsp.pause))),
+            note=f"A film that is paused keeps its way open for {config.rtsp.pause}; conntrack's own 30s "
+            "would close it.",
+        )
+    )
+    if kind.uses_ct_helper:
+        objects.append(
+            CtHelper(
+                names.CT_HELPER,
+                names.CT_HELPER_TYPE,
+                note="Reads SETUP and expects the film. The type must be registered before this file loads: "
+                "by `modprobe nf_nat_rtsp` or by `nftrtsp helper`.",
+            )
+        )
+    else:
+        objects.append(
+            Map(
+                names.PINHOLE_MAP,
+                "inet_service",
+                "ipv4_addr . inet_service",
+                flags=("timeout",),
+                note="Ways open now: UDP port at the router : set-top box and its port. `nftrtsp helper` fills it.",
+            )
+        )
+    if config.iptv.full_cone:
+        objects.append(
+            Map(
+                names.CONE_MAP,
+                "inet_service",
+                "ipv4_addr . inet_service",
+                flags=("dynamic", "timeout"),
+                size=_CONE_SIZE,
+                note="Full cone: UDP ports that set-top boxes send from, filled by the chain cone-fill.",
+            )
+        )
+    return objects
+
+
+def _from_iptv(config: Config) -> str:
+    return f'iifname "{config.iptv.interface}"'
+
+
+def _to_iptv(config: Config) -> str:
+    return f'oifname "{config.iptv.interface}"'
+
+
+def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
+    """Send what comes for an open port to its set-top box; multicast to the same port must stay what it is."""
+    snat = config.iptv.snat_address
+    ours = f"{_from_iptv(config)} " + (f"ip daddr {snat}" if snat else "fib daddr type local")
+    rules = []
+    if kind is HelperKind.PINHOLE:
+        rules.append(
+            Rule(
+                "pinhole",
+                ours,
+                f"dnat ip to udp dport map @{names.PINHOLE_MAP}",
+                note="The film, from whatever server, to the box that asked for that port. Only what is addressed "
+                "to the router: live TV on the same port number is left alone.",
+                counter=False,  # would count every new flow, also those that no element matches
+            )
+        )
+    if config.iptv.full_cone:
+        rules.append(
+            Rule(
+                "cone",
+                ours,
+                f"dnat ip to udp dport map @{names.CONE_MAP}",
+                note="Full cone: anybody on the IPTV side may answer to a port that a box sent from.",
+                counter=False,
+            )
+        )
+    if not rules:
+        return None
+    return Chain("prerouting", tuple(rules), Hook("nat", "prerouting", "dstnat"))
+
+
+def _attach(config: Config, kind: HelperKind) -> Chain:
+    """Give the control connections their helper, or the pinhole helper copies of them."""
+    askers = _asker_set(config)
+    request = (
+        f"iifname @{names.LAN_SET} {_to_iptv(config)} ip saddr @{askers} tcp dport @{names.RTSP_PORTS_SET}"
+    )
+    hook = Hook("filter", "forward", "filter - 1")
+    if kind.uses_ct_helper:
+        rule = Rule(
+            "attach",
+            request,
+            f'ct helper set "{names.CT_HELPER}"',
+            note="A connection gets the helper with its first packet, or never.",
+        )
+        note = (
+            "RTSP from the boxes to the IPTV side. In forward, because there the outgoing interface is known: "
+            "nothing else that talks to these ports gets the helper. Just before the policy below."
+        )
+        return Chain("attach", (rule,), hook, note=note)
+    answer = (
+        f"{_from_iptv(config)} oifname @{names.LAN_SET} ip daddr @{askers} tcp sport @{names.RTSP_PORTS_SET}"
+    )
+    copy = f'log prefix "{names.LOG_PREFIX}" group {config.rtsp.log_group} snaplen 2048 queue-threshold 1'
+    rules = (
+        Rule("copy-requests", request, copy, note="What the boxes ask."),
+        Rule("copy-answers", answer, copy, note="What the servers answer, and the end of the connection."),
+    )
+    note = (
+        "Copies of the RTSP connections for `nftrtsp helper`, before the policy below, so that it sees every "
+        "packet, the last ones too. The packets themselves go on untouched."
+    )
+    return Chain("attach", rules, hook, note=note)
+
+
+def _forward(config: Config, kind: HelperKind) -> list[Chain]:
+    """Judge what goes to or comes from the IPTV interface, and nothing else."""
+    base = Chain(
+        "forward",
+        (
+            Rule("forward-to-iptv", _to_iptv(config), "jump to-iptv", counter=False),
+            Rule("forward-from-iptv", _from_iptv(config), "jump from-iptv", counter=False),
+        ),
+        Hook("filter", "forward", "filter"),
+        note="Only what goes to or comes from the IPTV interface is judged; other traffic passes. Note: a drop of "
+        "ours is final, an accept is not, if another table drops.",
+    )
+    return [_to_iptv_chain(config), _from_iptv_chain(config, kind), base]
+
+
+def _to_iptv_chain(config: Config) -> Chain:
+    rules = [
+        Rule(
+            "to-iptv-lan",
+            f"iifname @{names.LAN_SET} ip saddr @{names.LAN_NETWORKS_SET}",
+            "accept",
+            note="The LAN may start what it likes.",
+        )
+    ]
+    if config.iptv.policy is Policy.DROP:
+        rules.append(
+            Rule(
+                "to-iptv-drop",
+                "",
+                "drop",
+                note="Others, and addresses that would not be masqueraded, have no business there.",
+            )
+        )
+    return Chain("to-iptv", tuple(rules))
+
+
+def _mark(bits: MarkBits) -> str:
+    """Return the statement that sets our bits and leaves those of others."""
+    kept = ~bits.mask & _ALL_BITS
+    if bits.value == bits.mask:
+        return f"ct mark set ct mark | {bits.value:#010x}"
+    return f"ct mark set ct mark & {kept:#010x} | {bits.value:#010x}"
+
+
+def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
+    media = f'{_mark(config.rtsp.mark)} ct timeout set "{names.PAUSE_TIMEOUT}" accept'
+    rules = [
+        Rule("from-iptv-established", "ct state established", "accept", note="Answers, and films that play."),
+        Rule(
+            "from-iptv-errors",
+            "ct state related meta l4proto { icmp, ipv6-icmp }",
+            "accept",
+            note="ICMP errors of such flows: path MTU discovery needs them.",
+        ),
+    ]
+    if kind.uses_ct_helper:
+        rules.append(
+            Rule(
+                "from-iptv-media",
+                f'ct state related ct helper "{names.CT_HELPER_TYPE}" meta l4proto udp',
+                media,
+                note="The first packet of a film that the helper expects: marked as media, kept through a pause.",
+            )
+        )
+    if kind is HelperKind.PINHOLE or config.iptv.full_cone:
+        rules.append(
+            Rule(
+                "from-iptv-dnat",
+                f"oifname @{names.LAN_SET} ip daddr @{_asker_set(config)} ct status dnat meta l4proto udp",
+                media,
+                note="The first packet of a film that came through an open port: marked as media, kept through "
+                "a pause.",
+            )
+        )
+    if config.iptv.multicast:
+        rules.append(
+            Rule(
+                "from-iptv-multicast",
+                f"oifname @{names.LAN_SET} ip daddr @{names.MULTICAST_SET} meta l4proto udp",
+                "accept",
+                note="Live TV.",
+            )
+        )
+    if config.iptv.policy is Policy.DROP:
+        rules.append(Rule("from-iptv-drop", "", "drop", note="Nobody asked for the rest."))
+    return Chain("from-iptv", tuple(rules))
+
+
+_SERVICES = {
+    Service.IGMP: ("ip protocol igmp", "Questions of the multicast router: who watches what."),
+    Service.ICMP: ("meta l4proto { icmp, ipv6-icmp }", "Ping and errors; for IPv6 also neighbour discovery."),
+    Service.DHCP: ("udp sport 67 udp dport 68", "The interface's address, where it comes by DHCP."),
+    Service.RIP: ("udp sport 520 udp dport 520", "Routes to the servers, announced by RIPv2."),
+}
+
+
+def _input(config: Config) -> Chain:
+    """Say what the router itself takes from the IPTV side."""
+    rules = [
+        Rule("input-other", f'iifname != "{config.iptv.interface}"', "accept", counter=False),
+        Rule("input-established", "ct state established", "accept", note="Answers to the router itself."),
+        Rule("input-errors", "ct state related meta l4proto { icmp, ipv6-icmp }", "accept"),
+    ]
+    for service in Service:
+        if service in config.iptv.services:
+            match, note = _SERVICES[service]
+            rules.append(Rule(f"input-{service}", match, "accept", note=note))
+    if config.iptv.multicast:
+        rules.append(
+            Rule(
+                "input-multicast",
+                f"ip daddr @{names.MULTICAST_SET} meta l4proto udp",
+                "accept",
+                note="Live TV that an IGMP proxy or udpxy on this router has joined.",
+            )
+        )
+    rules.append(
+        Rule(
+            "input-drop",
+            "",
+            "drop",
+            note="The rest. A film that nobody has a way open for ends here: this counter rises.",
+        )
+    )
+    note = "What the router itself takes from the IPTV side; from elsewhere everything, as far as we are concerned."
+    return Chain("input", tuple(rules), Hook("filter", "input", "filter"), note=note)
+
+
+def _postrouting(config: Config) -> Chain:
+    snat = config.iptv.snat_address
+    rule = Rule(
+        "nat",
+        f"{_to_iptv(config)} ip saddr @{names.LAN_NETWORKS_SET}",
+        f"snat ip to {snat}" if snat else "masquerade",
+        note="The IPTV side knows only the router's address there.",
+    )
+    return Chain("postrouting", (rule,), Hook("nat", "postrouting", "srcnat"))
+
+
+def _cone_fill(config: Config) -> list[Chain]:
+    if not config.iptv.full_cone:
+        return []
+    rule = Rule(
+        "cone-fill",
+        f"{_to_iptv(config)} ct direction original ct original ip saddr @{_asker_set(config)} meta l4proto udp",
+        f"update @{names.CONE_MAP} "
+        f"{{ udp sport timeout {_CONE_TIMEOUT} : ct original ip saddr . ct original proto-src }}",
+        note="After source NAT, so that the port is the one the IPTV side sees, also where NAT had to change it. A "
+        "filter chain sees every packet, so a flow in use never times out; a nat chain would see only the first.",
+    )
+    return [Chain("cone-fill", (rule,), Hook("filter", "postrouting", "srcnat + 1"))]
