@@ -19,12 +19,12 @@ KINDS = [kind.value for kind in HelperKind]
 def generate(config_path: Path | None, helper: str | None, as_json: bool) -> None:
     """Print the ruleset: what `nft -f` accepts, in one transaction. Touches nothing, needs no root."""
     from nftrtsp.ruleset.build import build
-    from nftrtsp.ruleset.render import render
+    from nftrtsp.ruleset.render import as_lines, render
 
     config = load_config(config_path)
     kind = settle(HelperKind(helper) if helper else config.rtsp.helper)
     table = build(config, kind)
-    click.echo(render(table), nl=False)
+    click.echo(as_lines(table) if as_json else render(table), nl=False)
 
 
 def settle(kind: HelperKind) -> HelperKind:

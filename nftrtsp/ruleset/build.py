@@ -1,7 +1,10 @@
 """Config to table (pure): what the router should do, rule by rule, and why.
 
-The order of hooks a packet meets: ``prerouting`` (dnat of pinholes and full cone), ``attach`` (the RTSP helper),
-``forward`` or ``input`` (the policy), ``postrouting`` (masquerade), ``cone-fill``.
+The chains in the order that a packet meets them: ``prerouting`` (dnat of pinholes and full cone), ``attach``
+(the RTSP helper), ``forward`` or ``input`` (the policy), ``postrouting`` (masquerade), ``cone-fill``.
+
+Films flow one way, so conntrack calls each of their packets *new* or *related* until the box sends something
+back; the rules for media therefore see more than a film's first packet.
 """
 
 from __future__ import annotations
@@ -45,8 +48,8 @@ def _headline(config: Config, kind: HelperKind) -> str:
     if kind.uses_ct_helper:
         how = "a conntrack helper (the kernel module, or `nftrtsp helper`)"
     return (
-        f"Video on demand through this router: profile {config.profile}, IPTV interface {config.iptv.interface}, "
-        f"ways opened by {how}.\n"
+        f"Video on demand through this router: profile {config.profile}, "
+        f"IPTV interface {config.iptv.interface}, ways opened by {how}.\n"
         "Written by `nftrtsp generate`; the three lines that follow replace our table, and no other, in one "
         "transaction."
     )
@@ -111,7 +114,8 @@ def _objects(config: Config, kind: HelperKind) -> list[Object]:
                 "inet_service",
                 "ipv4_addr . inet_service",
                 flags=("timeout",),
-                note="Ways open now: UDP port at the router : set-top box and its port. `nftrtsp helper` fills it.",
+                note="Ways open now: UDP port at the router : set-top box and its port. "
+                "`nftrtsp helper` fills it.",
             )
         )
     if config.iptv.full_cone:
@@ -137,7 +141,7 @@ def _to_iptv(config: Config) -> str:
 
 
 def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
-    """Send what comes for an open port to its set-top box; multicast to the same port must stay what it is."""
+    """Send what comes for an open port to its set-top box."""
     snat = config.iptv.snat_address
     ours = f"{_from_iptv(config)} " + (f"ip daddr {snat}" if snat else "fib daddr type local")
     rules = []
@@ -147,8 +151,8 @@ def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
                 "pinhole",
                 ours,
                 f"dnat ip to udp dport map @{names.PINHOLE_MAP}",
-                note="The film, from whatever server, to the box that asked for that port. Only what is addressed "
-                "to the router: live TV on the same port number is left alone.",
+                note="The film, from whatever server, to the box that asked for that port. Only what is "
+                "addressed to the router: live TV on the same port number is left alone.",
                 counter=False,  # would count every new flow, also those that no element matches
             )
         )
@@ -182,8 +186,8 @@ def _attach(config: Config, kind: HelperKind) -> Chain:
             note="A connection gets the helper with its first packet, or never.",
         )
         note = (
-            "RTSP from the boxes to the IPTV side. In forward, because there the outgoing interface is known: "
-            "nothing else that talks to these ports gets the helper. Just before the policy below."
+            "RTSP from the boxes to the IPTV side. In forward, because there the outgoing interface is "
+            "known: nothing else that talks to these ports gets the helper. Just before the policy below."
         )
         return Chain("attach", (rule,), hook, note=note)
     answer = (
@@ -210,8 +214,8 @@ def _forward(config: Config, kind: HelperKind) -> list[Chain]:
             Rule("forward-from-iptv", _from_iptv(config), "jump from-iptv", counter=False),
         ),
         Hook("filter", "forward", "filter"),
-        note="Only what goes to or comes from the IPTV interface is judged; other traffic passes. Note: a drop of "
-        "ours is final, an accept is not, if another table drops.",
+        note="Only what goes to or comes from the IPTV interface is judged; other traffic passes. A drop "
+        "of ours is final; an accept is not, if another table drops.",
     )
     return [_to_iptv_chain(config), _from_iptv_chain(config, kind), base]
 
@@ -262,7 +266,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
                 "from-iptv-media",
                 f'ct state related ct helper "{names.CT_HELPER_TYPE}" meta l4proto udp',
                 media,
-                note="The first packet of a film that the helper expects: marked as media, kept through a pause.",
+                note="A film that the helper expected: marked as media, kept through a pause.",
             )
         )
     if kind is HelperKind.PINHOLE or config.iptv.full_cone:
@@ -271,8 +275,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
                 "from-iptv-dnat",
                 f"oifname @{names.LAN_SET} ip daddr @{_asker_set(config)} ct status dnat meta l4proto udp",
                 media,
-                note="The first packet of a film that came through an open port: marked as media, kept through "
-                "a pause.",
+                note="A film that came through an open port: marked as media, kept through a pause.",
             )
         )
     if config.iptv.multicast:
@@ -325,7 +328,7 @@ def _input(config: Config) -> Chain:
             note="The rest. A film that nobody has a way open for ends here: this counter rises.",
         )
     )
-    note = "What the router itself takes from the IPTV side; from elsewhere everything, as far as we are concerned."
+    note = "What the router itself takes from the IPTV side. What comes from elsewhere is not judged."
     return Chain("input", tuple(rules), Hook("filter", "input", "filter"), note=note)
 
 
@@ -345,10 +348,12 @@ def _cone_fill(config: Config) -> list[Chain]:
         return []
     rule = Rule(
         "cone-fill",
-        f"{_to_iptv(config)} ct direction original ct original ip saddr @{_asker_set(config)} meta l4proto udp",
+        f"{_to_iptv(config)} ct direction original "
+        f"ct original ip saddr @{_asker_set(config)} meta l4proto udp",
         f"update @{names.CONE_MAP} "
         f"{{ udp sport timeout {_CONE_TIMEOUT} : ct original ip saddr . ct original proto-src }}",
-        note="After source NAT, so that the port is the one the IPTV side sees, also where NAT had to change it. A "
-        "filter chain sees every packet, so a flow in use never times out; a nat chain would see only the first.",
+        note="After source NAT, so that the port is the one the IPTV side sees, also where NAT had to change "
+        "it. A filter chain sees every packet, so a port in use never times out; a nat chain would see only "
+        "a flow's first.",
     )
     return [Chain("cone-fill", (rule,), Hook("filter", "postrouting", "srcnat + 1"))]

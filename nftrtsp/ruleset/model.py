@@ -1,8 +1,8 @@
 """A table of nftables as plain data: what :mod:`build` makes, :mod:`render` writes and the diff names.
 
-Nothing here knows nft's grammar beyond the words that stand in ``match`` and ``action``; nothing here does I/O.
-Every rule has an id that stays the same from run to run and stands in the rule's comment in the kernel, so that a
-rule of the live ruleset can be told from its neighbours, and its counter found again.
+Nothing here knows nft's grammar beyond the words that stand in ``match`` and ``action``; nothing here does
+I/O. Every rule has an id that stays the same from run to run and stands in the rule's comment in the kernel,
+so that a rule of the live ruleset can be told from its neighbours, and its counter found again.
 """
 
 from __future__ import annotations

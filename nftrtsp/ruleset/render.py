@@ -1,13 +1,16 @@
-"""Table to nft text (pure): what ``nft -f`` accepts, in one transaction, with a comment for a person on each line."""
+"""Table to nft text (pure): what ``nft -f`` accepts, in one transaction, and what a person can read."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
 
+import msgspec
+
 from nftrtsp.ruleset.model import Chain, CtHelper, CtTimeout, Map, Object, Rule, Set, Table
 
 _WIDTH = 110
+_KINDS: dict[type, str] = {CtHelper: "ct helper", CtTimeout: "ct timeout", Set: "set", Map: "map"}
 _NO_COUNTERS: Mapping[str, tuple[int, int]] = {}
 
 
@@ -16,8 +19,8 @@ def render(
 ) -> str:
     """Return ``table`` as a file for ``nft -f``, which replaces our table in one transaction.
 
-    ``table``, ``delete table``, ``table {…}`` rather than ``flush table``: a flush keeps base chains hooked that
-    the new ruleset no longer has. ``counters`` gives rule ids the packets and bytes to go on from;
+    ``table``, ``delete table``, ``table {…}`` rather than ``flush table``: a flush keeps base chains hooked
+    that the new ruleset no longer has. ``counters`` gives rule ids the packets and bytes to go on from;
     without ``notes`` the ``#`` comments are left out.
     """
     lines = _note(table.note, "") if notes else []
@@ -28,6 +31,19 @@ def render(
     for index, block in enumerate(blocks):
         lines += ([""] if index else []) + [f"\t{line}" if line else "" for line in block]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def as_lines(table: Table) -> str:
+    """Return ``table`` as JSON, one object a line: table, objects, chains, and their rules in order."""
+    rows: list[dict[str, object]] = [{"object": "table", "family": table.family, "name": table.name}]
+    rows += [{"object": _KINDS[type(item)], **msgspec.structs.asdict(item)} for item in table.objects]
+    for chain in table.chains:
+        hook = msgspec.structs.asdict(chain.hook) if chain.hook else None
+        rows.append({"object": "chain", "name": chain.name, "hook": hook, "note": chain.note})
+        for rule in chain.rules:
+            row = {"object": "rule", "chain": chain.name, "text": rule_text(rule)}
+            rows.append(row | msgspec.structs.asdict(rule))
+    return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
 
 
 def rule_text(rule: Rule, counted: tuple[int, int] | None = None) -> str:
