@@ -1,0 +1,45 @@
+"""The configuration: TOML and a profile in, a typed and validated :class:`Config` out.
+
+Pure but for :func:`load`, which reads the file and its profile. Whether interfaces exist is a question to a
+machine, not to a file: :func:`check_interfaces` asks it.
+"""
+
+from __future__ import annotations
+
+from nftrtsp.config.read import check_interfaces, load, load_profile, parse, profiles
+from nftrtsp.config.values import (
+    Config,
+    HelperKind,
+    Iptv,
+    Lan,
+    MarkBits,
+    Policy,
+    Rtsp,
+    Seconds,
+    Service,
+    Stb,
+)
+
+#: One table of our own in the kernel; no other table is ever touched.
+TABLE_FAMILY = "inet"
+TABLE_NAME = "nftrtsp"
+
+__all__ = [
+    "TABLE_FAMILY",
+    "TABLE_NAME",
+    "Config",
+    "HelperKind",
+    "Iptv",
+    "Lan",
+    "MarkBits",
+    "Policy",
+    "Rtsp",
+    "Seconds",
+    "Service",
+    "Stb",
+    "check_interfaces",
+    "load",
+    "load_profile",
+    "parse",
+    "profiles",
+]

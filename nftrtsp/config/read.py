@@ -1,0 +1,179 @@
+"""TOML and a profile in, a :class:`Config` out; each mistake with its key, its sentence and its remedy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nftrtsp import paths
+from nftrtsp.config.check import check
+from nftrtsp.config.values import UNIT_SECONDS, Config, Iptv, Lan, MarkBits, Rtsp, Seconds, Stb
+from nftrtsp.errors import ConfigError
+
+_DURATION = re.compile(r"([0-9]{1,9})\s*([smhd])")
+
+
+def load(path: Path) -> Config:
+    """Read, merge and validate the configuration at ``path``.
+
+    Raises :class:`ConfigError` whose place is ``FILE: key`` for everything a user can get wrong.
+    """
+    return parse(_read_toml(path), place=path.name)
+
+
+def parse(data: dict[str, Any], *, place: str = "nftrtsp.toml") -> Config:
+    """Merge ``data`` over its profile and validate it; ``place`` names the file in errors."""
+    known = dict(data)
+    profile = known.get("profile", "generic")
+    if not isinstance(profile, str):
+        raise ConfigError("must be a text", place=f"{place}: profile", remedy=_profile_remedy())
+    merged = _merge(load_profile(profile, place=f"{place}: profile"), known)
+    _check_keys(merged, place)
+    try:
+        config = msgspec.convert(merged, Config, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise _from_msgspec(error, place) from None
+    check(config, place)
+    return config
+
+
+def profiles() -> list[str]:
+    """Return the names of the profiles, sorted."""
+    names = {
+        file.stem for folder in paths.profile_dirs() if folder.is_dir() for file in folder.glob("*.toml")
+    }
+    return sorted(names)
+
+
+def load_profile(name: str, *, place: str = "profile") -> dict[str, Any]:
+    """Return the defaults of the profile ``name`` as TOML data, without its ``description``."""
+    for folder in paths.profile_dirs():
+        file = folder / f"{name}.toml"
+        if "/" not in name and file.is_file():
+            data = _read_toml(file)
+            data.pop("description", None)
+            return data
+    raise ConfigError(f"there is no profile {name!r}", place=place, remedy=_profile_remedy(name))
+
+
+def check_interfaces(config: Config, present: set[str], *, place: str = "nftrtsp.toml") -> None:
+    """Raise :class:`ConfigError` if an interface of ``config`` is not among those ``present``."""
+    wanted = [("iptv.interface", config.iptv.interface)]
+    wanted += [(f"lan.interfaces[{i}]", name) for i, name in enumerate(config.lan.interfaces)]
+    for key, name in wanted:
+        if name not in present:
+            raise ConfigError(
+                f"this machine has no interface {name!r}",
+                place=f"{place}: {key}",
+                remedy=f"it has {', '.join(sorted(present - {'lo'})) or 'none'}",
+            )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode()
+        return tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no such file", place=str(path), remedy="write one with `nftrtsp init -o FILE`"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError("is a directory", place=str(path), remedy="name the file in it") from None
+    except PermissionError:
+        raise ConfigError("may not be read", place=str(path), remedy="run it as root") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"is not UTF-8 at byte {error.start}", place=path.name, remedy="save it as UTF-8"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}", place=path.name, remedy="mend that line") from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", place=str(path)) from None
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _profile_remedy(name: str | None = None) -> str:
+    close = difflib.get_close_matches(name or "", profiles(), 1)
+    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(profiles())}"
+
+
+_TABLES: dict[str, type[msgspec.Struct]] = {"iptv": Iptv, "lan": Lan, "rtsp": Rtsp}
+
+
+def _check_keys(data: dict[str, Any], place: str) -> None:
+    """Name the unknown or misplaced key before msgspec sees the data: its message lacks the remedy."""
+    _check_known(data, Config, place, "")
+    for key, struct in _TABLES.items():
+        if isinstance(data.get(key), dict):
+            _check_known(data[key], struct, place, f"{key}.")
+    boxes = data.get("stb")
+    if isinstance(boxes, dict):
+        raise ConfigError("must be a list of tables", place=f"{place}: stb", remedy="write [[stb]]")
+    for index, box in enumerate(boxes if isinstance(boxes, list) else ()):
+        if isinstance(box, dict):
+            _check_known(box, Stb, place, f"stb[{index}].")
+    for key in ("iptv", "lan"):
+        if key not in data:
+            raise ConfigError(f"the table [{key}] is missing", place=place, remedy="see `nftrtsp init`")
+
+
+def _check_known(data: dict[str, Any], struct: type[msgspec.Struct], place: str, prefix: str) -> None:
+    fields = struct.__struct_fields__
+    for key in data:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, 1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(fields)}"
+            raise ConfigError("unknown key", place=f"{place}: {prefix}{key}", remedy=remedy)
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Seconds:
+        return _seconds(value)
+    if kind is MarkBits:
+        return _mark(value)
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text, not {type(value).__name__}")
+    return kind(value)
+
+
+def _seconds(value: object) -> Seconds:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f"{value!r} is not a time; write it as '30s', '5m' or '1h'")
+    return Seconds(int(match[1]) * UNIT_SECONDS[match[2]])
+
+
+def _mark(value: object) -> MarkBits:
+    text = f"{value:#x}" if type(value) is int else str(value)
+    number, _, mask = text.partition("/")
+    try:
+        bits = MarkBits(int(number, 0), int(mask or number, 0))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a mark; write it as '0x100000/0x100000'") from None
+    if not 0 < bits.value <= 0xFFFFFFFF or not 0 < bits.mask <= 0xFFFFFFFF or bits.value & ~bits.mask:
+        raise ValueError(f"{value!r}: the value must be of 32 bits, not zero, and lie within the mask")
+    return bits
+
+
+def _from_msgspec(error: msgspec.ValidationError, place: str) -> ConfigError:
+    """Turn msgspec's ``… - at `$.iptv.nat``` into our place and sentence."""
+    text, _, where = str(error).partition(" - at `$")
+    key = where.rstrip("`").lstrip(".").replace("[...]", "")
+    missing = re.match(r"Object missing required field `(\w+)`", text)
+    if missing:
+        key = f"{key}.{missing[1]}".lstrip(".")
+        return ConfigError("is missing", place=f"{place}: {key}", remedy="see `nftrtsp init` for an example")
+    text = text.replace("Expected `array`", "must be a list").replace("Expected `", "must be `")
+    return ConfigError(text[:1].lower() + text[1:], place=f"{place}: {key}", remedy="mend that key")
