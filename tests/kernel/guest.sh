@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Run one command in a virtual machine with a Debian kernel; its output and its exit status are the command's.
+# usage: tests/kernel/guest.sh bookworm|trixie COMMAND [ARGUMENT...]
+#   tests/kernel/guest.sh bookworm python3 -m pytest tests/kernel/test_x.py
+#   tests/kernel/guest.sh trixie sh -c 'modprobe nfnetlink_cthelper && python3 -m nftrtsp.rtsp.userspace'
+#
+# In the guest: root, 2 processors, the checkout read-only at /checkout (and there the command starts), nftrtsp and its
+# dependencies importable, `nftrtsp` on PATH, $RESULTS (default: none) read-write at /results. No network at all but what
+# the command makes. Emulated: all is 3 to 20 times slower than here. A boot takes about 20 s.
+# NFTRTSP_GUEST_MEMORY (default 1G), NFTRTSP_GUEST_SECONDS (default 900): then the machine is stopped, status 124.
+set -euo pipefail
+checkout=$(cd "$(dirname "$0")/../.." && pwd)
+cache=${NFTRTSP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nftrtsp}
+suite=${1:?usage: guest.sh bookworm|trixie COMMAND}
+shift
+[ $# -gt 0 ] || { echo "usage: guest.sh bookworm|trixie COMMAND" >&2; exit 2; }
+
+folder=$("$checkout/tests/kernel/images.sh" "$suite")
+kernel=$(echo "$folder"/boot/vmlinuz-*)
+export PATH=$cache/virtme/bin:$PATH
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+{
+  echo '#!/bin/sh'
+  echo 'export HOME=/root LC_ALL=C.UTF-8 PYTHONPATH=/checkout:/opt/nftrtsp/python PYTHONPYCACHEPREFIX=/tmp/pycache'
+  echo 'export PATH=/opt/nftrtsp/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NFTRTSP_GUEST='"$suite"
+  echo 'cd /checkout || exit 1'
+  printf 'exec'
+  printf ' %q' "$@"
+  echo
+} >"$work/run"
+
+share=(--rodir="/checkout=$checkout" --rodir="/run/nftrtsp-command=$work")
+[ -z "${RESULTS:-}" ] || share+=(--rwdir="/results=$RESULTS")
+# /dev/kvm may exist and still not work. Through cat, since the emulator opens its standard output anew and so truncates a file.
+status=0
+timeout --signal=TERM --kill-after=10 "${NFTRTSP_GUEST_SECONDS:-900}" \
+  vng --run "$kernel" --root "$folder" --user root --disable-kvm --cpus 2 --memory "${NFTRTSP_GUEST_MEMORY:-1G}" \
+  "${share[@]}" -- "bash /run/nftrtsp-command/run" </dev/null 2>&1 | cat || status=$?
+exit "$status"
