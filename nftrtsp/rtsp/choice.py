@@ -1,0 +1,242 @@
+"""Which helper serves here: what ``rtsp.helper`` names, or for ``auto`` the first that works.
+
+The order is kernel, userspace, pinhole (docs: three helpers, one config). :func:`look` gathers what this
+machine shows, cheaply and without root where it can; :func:`decide` is pure. `generate`, `apply`, `status`
+and `helper` all ask :func:`choose`, so they agree.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import msgspec
+
+from nftrtsp import paths
+from nftrtsp.config import Config, HelperKind
+from nftrtsp.errors import NftrtspError, UnsupportedError
+from nftrtsp.ruleset.names import CT_HELPER_TYPE
+
+MODULE = "nf_conntrack_rtsp"
+NAT_MODULE = "nf_nat_rtsp"
+CTHELPER_MODULE = "nfnetlink_cthelper"
+UNLOAD = f"modprobe -r {NAT_MODULE} {MODULE}"
+
+#: nfnetlink_cthelper depends on the other two in Kconfig, so a kernel that has it has them.
+_CTHELPER_OPTION = "CONFIG_NF_CT_NETLINK_HELPER"
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One kind that ``auto`` tried: whether it works here, and one clause why."""
+
+    kind: HelperKind
+    works: bool
+    why: str
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The helper that serves here. ``why`` is one sentence; ``tried`` is empty unless ``auto`` chose."""
+
+    kind: HelperKind
+    why: str
+    tried: tuple[Attempt, ...] = ()
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a machine shows of its helpers.
+
+    ``pinned`` is None where no expectation of the module has been seen yet. ``cthelper`` is None where
+    neither the kernel's configuration nor the kernel itself could be asked. ``release`` is uname's.
+    """
+
+    module: bool = False
+    nat_module: bool = False
+    pinned: bool | None = None
+    cthelper: bool | None = None
+    release: str = ""
+
+
+def choose(config: Config) -> Choice:
+    """Return the helper that serves ``config`` on this machine. Never raises, needs no root."""
+    if config.rtsp.helper is not HelperKind.AUTO:
+        return decide(config.rtsp.helper, Evidence())
+    return decide(HelperKind.AUTO, look())
+
+
+def decide(wanted: HelperKind, evidence: Evidence) -> Choice:
+    """Return the choice for ``wanted`` on a machine that shows ``evidence`` (pure)."""
+    if wanted is not HelperKind.AUTO:
+        return Choice(wanted, f"rtsp.helper names {wanted}")
+    tried: list[Attempt] = []
+    for attempt in (_kernel(evidence), _userspace(evidence), _pinhole()):
+        tried.append(attempt)
+        if attempt.works:
+            break
+    clauses = [f"not {a.kind}: {a.why}" for a in tried if not a.works]
+    return Choice(tried[-1].kind, "; ".join([tried[-1].why, *clauses]), tuple(tried))
+
+
+def _kernel(evidence: Evidence) -> Attempt:
+    if not evidence.module:
+        return Attempt(HelperKind.KERNEL, False, f"{MODULE} is not loaded")
+    if not evidence.nat_module:
+        return Attempt(HelperKind.KERNEL, False, f"{MODULE} is loaded without {NAT_MODULE}")
+    if evidence.pinned:
+        why = f"the loaded {MODULE} pins its expectations to the RTSP server's address"
+        return Attempt(HelperKind.KERNEL, False, why)
+    state = "is any-source" if evidence.pinned is False else "is loaded, and no pinned expectation was seen"
+    return Attempt(HelperKind.KERNEL, True, f"{MODULE} {state}")
+
+
+def _userspace(evidence: Evidence) -> Attempt:
+    if evidence.module:
+        # nf_conntrack_helper_register() answers EEXIST to a second helper of that name.
+        why = f"the loaded {MODULE} holds the name {CT_HELPER_TYPE} (`{UNLOAD}` frees it)"
+        return Attempt(HelperKind.USERSPACE, False, why)
+    if evidence.cthelper is None:
+        why = f"whether Linux {evidence.release} has {CTHELPER_MODULE} cannot be told without root"
+        return Attempt(HelperKind.USERSPACE, False, why)
+    if not evidence.cthelper:
+        why = f"Linux {evidence.release} lacks {CTHELPER_MODULE}"
+        return Attempt(HelperKind.USERSPACE, False, why)
+    return Attempt(HelperKind.USERSPACE, True, f"Linux {evidence.release} has {CTHELPER_MODULE}")
+
+
+def _pinhole() -> Attempt:
+    return Attempt(HelperKind.PINHOLE, True, "pinhole needs only nftables and NFLOG")
+
+
+def look() -> Evidence:
+    """Gather the evidence. As root the kernel itself is asked; else its files. Never raises."""
+    release = os.uname().release
+    module = is_loaded(MODULE)
+    return Evidence(
+        module=module,
+        nat_module=is_loaded(NAT_MODULE),
+        pinned=pinned() if module else None,
+        cthelper=None if module else has_cthelper(release),
+        release=release,
+    )
+
+
+def is_loaded(module: str) -> bool:
+    """Whether a kernel module is loaded; a module with parameters shows also when it is built in."""
+    return Path("/sys/module", module).is_dir()
+
+
+def has_cthelper(release: str) -> bool | None:
+    """Whether the kernel can take helpers from userspace; None where that cannot be told.
+
+    The running kernel is asked where that is allowed (it may load ``nfnetlink_cthelper`` for the answer);
+    without root its configuration and its folder of modules tell. Source: net/netfilter/Kconfig.
+    """
+    if is_loaded(CTHELPER_MODULE):
+        return True
+    if os.geteuid() == 0:
+        asked = _ask_kernel()
+        if asked is not None:
+            return asked
+    return _configured(release)
+
+
+def _ask_kernel() -> bool | None:
+    from nftrtsp.rtsp import cthelper
+
+    try:
+        with cthelper.Registry() as registry:
+            registry.dump()
+    except NftrtspError as error:
+        return False if isinstance(error, UnsupportedError) else None
+    return True
+
+
+def _configured(release: str) -> bool | None:
+    option = _kernel_option(_CTHELPER_OPTION, release)
+    if option == "y":
+        return True
+    try:
+        modules = Path("/lib/modules", release, "modules.dep").read_text()
+    except OSError:
+        # Nothing to load from: a configuration without the option says no, silence says nothing.
+        return False if option is not None else None
+    return f"/{CTHELPER_MODULE}.ko" in modules
+
+
+def _kernel_option(name: str, release: str) -> str | None:
+    """Return ``y``, ``m`` or ``n`` for a kernel option, or None where no configuration is readable."""
+    for path in (
+        Path("/proc/config.gz"),
+        Path(f"/boot/config-{release}"),
+        Path(f"/lib/modules/{release}/config"),
+    ):
+        try:
+            raw = path.read_bytes()
+            text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("ascii", "replace")
+        except (OSError, EOFError):
+            continue
+        for line in text.splitlines():
+            if line.startswith(f"{name}="):
+                return line.partition("=")[2]
+        return "n"
+    return None
+
+
+def pinned() -> bool | None:
+    """Whether the loaded module pins its expectations to one source; None where that was never seen.
+
+    Its live expectations tell, as far as this process may read them. What they told is remembered in the
+    state directory under the module's own identity, for once another helper serves the module makes none.
+    """
+    identity = _module_identity()
+    seen = _seen_pinned()
+    memory = paths.state_dir() / "rtsp-module.json"
+    if seen is not None:
+        _remember(memory, {"module": identity, "pinned": seen})
+        return seen
+    try:
+        told = json.loads(memory.read_text())
+        if told["module"] == identity:
+            return bool(told["pinned"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _module_identity() -> str:
+    """Return what tells one build of the module from another, as far as /sys shows it."""
+    folder = Path("/sys/module", MODULE)
+    parts = [os.uname().release]
+    for name in ("version", "srcversion", "notes/.note.gnu.build-id"):
+        try:
+            parts.append((folder / name).read_bytes().hex())
+        except OSError:
+            parts.append("")
+    return ":".join(parts)
+
+
+def _seen_pinned() -> bool | None:
+    from nftrtsp.conntrack.socket import Conntrack
+
+    try:
+        with Conntrack() as conntrack:
+            every = list(conntrack.dump_expectations())
+    except (NftrtspError, OSError):
+        return None
+    mine = [one for one in every if (one.helper or "").startswith(CT_HELPER_TYPE)]
+    if not mine:
+        return None
+    # A mask of all ones admits one source only: the RTSP server's.
+    return any(one.mask.src == b"\xff" * len(one.mask.src) for one in mine)
+
+
+def _remember(file: Path, what: dict[str, object]) -> None:
+    text = json.dumps(what) + "\n"
+    try:
+        if file.parent.is_dir() and (not file.exists() or file.read_text() != text):
+            part = file.with_suffix(".part")
+            part.write_text(text)
+            part.replace(file)
+    except OSError:
+        pass  # A memory that cannot be kept costs a second look, nothing more.
