@@ -12,6 +12,71 @@ AF_INET6 = 10
 IPPROTO_ICMP = 1
 IPPROTO_TCP = 6
 IPPROTO_UDP = 17
+IPPROTO_DCCP = 33
+IPPROTO_GRE = 47
+IPPROTO_ICMPV6 = 58
+IPPROTO_SCTP = 132
+IPPROTO_UDPLITE = 136
+
+#: Protocols of which conntrack tells ports, keys or ICMP fields; by the name that JSON and people get.
+PROTOCOL_NAMES = {
+    IPPROTO_ICMP: "icmp",
+    IPPROTO_TCP: "tcp",
+    IPPROTO_UDP: "udp",
+    IPPROTO_DCCP: "dccp",
+    IPPROTO_GRE: "gre",
+    IPPROTO_ICMPV6: "icmpv6",
+    IPPROTO_SCTP: "sctp",
+    IPPROTO_UDPLITE: "udplite",
+}
+KNOWN_PROTOCOLS = frozenset(PROTOCOL_NAMES)
+
+IPS_EXPECTED = 1 << 0
+IPS_SEEN_REPLY = 1 << 1
+IPS_ASSURED = 1 << 2
+IPS_SRC_NAT = 1 << 4
+IPS_DST_NAT = 1 << 5
+IPS_DYING = 1 << 9
+
+#: Names of the IPS_* bits from bit 0 on. Source: linux/netfilter/nf_conntrack_common.h.
+STATUS_NAMES = (
+    "expected",
+    "seen-reply",
+    "assured",
+    "confirmed",
+    "src-nat",
+    "dst-nat",
+    "seq-adjust",
+    "src-nat-done",
+    "dst-nat-done",
+    "dying",
+    "fixed-timeout",
+    "template",
+    "untracked",
+    "helper",
+    "offload",
+    "hw-offload",
+)
+
+#: Names of the TCP states. Source: linux/netfilter/nf_conntrack_tcp.h.
+TCP_STATES = (
+    "NONE",
+    "SYN_SENT",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "TIME_WAIT",
+    "CLOSE",
+    "SYN_SENT2",
+)
+
+
+def status_names(status: int) -> list[str]:
+    """Return the names of the IPS_* bits in ``status``; a bit without a name is ``bit-N``."""
+    names = [name for bit, name in enumerate(STATUS_NAMES) if status >> bit & 1]
+    return names + [f"bit-{bit}" for bit in range(len(STATUS_NAMES), 32) if status >> bit & 1]
 
 
 class Tuple(msgspec.Struct, frozen=True, gc=False):
@@ -79,3 +144,16 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
     tcp_state: int | None = None
     secctx: str | None = None
     use: int | None = None
+
+    @property
+    def state_name(self) -> str | None:
+        """The TCP state by its name, such as ``ESTABLISHED``, or None."""
+        if self.tcp_state is None:
+            return None
+        known = self.tcp_state < len(TCP_STATES)
+        return TCP_STATES[self.tcp_state] if known else str(self.tcp_state)
+
+    @property
+    def key(self) -> tuple[int, int, Tuple]:
+        """What makes a flow the same in two messages: its id, zone and original direction."""
+        return (self.id, self.zone, self.orig)

@@ -1,0 +1,130 @@
+"""Flows, expectations and events as JSON objects, their fields stable.
+
+All keys are always there; what was not told is null. Addresses are texts, times seconds since the epoch, ids
+and marks numbers. Ways of a pinhole helper have the same keys with ``kind`` ``pinhole``.
+"""
+
+from __future__ import annotations
+
+from socket import AF_INET as _AF_INET
+from socket import AF_INET6 as _AF_INET6
+from socket import inet_ntop
+from typing import Any
+
+from nftrtsp.conntrack.event import Event
+from nftrtsp.conntrack.expectation import Expectation
+from nftrtsp.conntrack.flow import AF_INET6, PROTOCOL_NAMES, Counters, Flow, Tuple, status_names
+from nftrtsp.conntrack.role import Part, Roles
+
+Record = dict[str, Any]
+
+#: Names of the NF_CT_EXPECT_* bits from bit 0 on.
+EXPECT_FLAG_NAMES = ("permanent", "inactive", "userspace")
+
+
+def address_text(packed: bytes) -> str:
+    """Return a packed IPv4 or IPv6 address as text; empty for none."""
+    if len(packed) == 4:
+        return inet_ntop(_AF_INET, packed)
+    return inet_ntop(_AF_INET6, packed) if len(packed) == 16 else ""
+
+
+def protocol_text(number: int) -> str:
+    """Return ``tcp``, ``udp`` … or the number as text."""
+    return PROTOCOL_NAMES.get(number, str(number))
+
+
+def expect_flag_names(flags: int) -> list[str]:
+    """Return the names of the NF_CT_EXPECT_* bits in ``flags``."""
+    return [name for bit, name in enumerate(EXPECT_FLAG_NAMES) if flags >> bit & 1]
+
+
+def of_tuple(value: Tuple) -> Record:
+    """Return ``{src, sport, dst, dport}``, with ``icmp{id,type,code}`` and ``zone`` where there are such."""
+    record: Record = {
+        "src": address_text(value.src),
+        "sport": value.sport,
+        "dst": address_text(value.dst),
+        "dport": value.dport,
+    }
+    if value.icmp_type is not None:
+        record["icmp"] = {"id": value.icmp_id, "type": value.icmp_type, "code": value.icmp_code}
+    if value.zone:
+        record["zone"] = value.zone
+    return record
+
+
+def _pair(orig: Counters | None, reply: Counters | None, part: str) -> Record | None:
+    if orig is None or reply is None:
+        return None
+    return {"orig": getattr(orig, part), "reply": getattr(reply, part)}
+
+
+def of_flow(flow: Flow, roles: Roles, part: Part | None = None) -> Record:
+    """Return the JSON object of ``flow``; ``part`` is its role where the caller knows it already."""
+    part = part or roles.of(flow)
+    return {
+        "id": flow.id,
+        "family": _family(flow.family),
+        "proto": protocol_text(flow.orig.proto),
+        "orig": of_tuple(flow.orig),
+        "reply": of_tuple(flow.reply),
+        "status": None if flow.status is None else status_names(flow.status),
+        "timeout": flow.timeout,
+        "mark": flow.mark,
+        "zone": flow.zone,
+        "labels": flow.labels.hex() or None,
+        "helper": flow.helper,
+        "master": None if flow.master is None else of_tuple(flow.master),
+        "packets": _pair(flow.counters_orig, flow.counters_reply, "packets"),
+        "bytes": _pair(flow.counters_orig, flow.counters_reply, "bytes"),
+        "start": None if flow.start is None else flow.start / 1e9,
+        "stop": None if flow.stop is None else flow.stop / 1e9,
+        "state": flow.state_name,
+        "stb": address_text(part.stb or b"") or None,
+        "stb_name": roles.name(part.stb) or None,
+        "role": part.role.value,
+    }
+
+
+def of_expectation(expectation: Expectation, roles: Roles) -> Record:
+    """Return the JSON object of ``expectation``."""
+    stb = roles.asker(expectation)
+    nat = expectation.nat
+    return {
+        "kind": "expectation",
+        "id": expectation.id,
+        "family": _family(expectation.family),
+        "timeout": expectation.timeout,
+        "proto": protocol_text(expectation.tuple.proto),
+        "tuple": of_tuple(expectation.tuple),
+        "mask": of_tuple(expectation.mask),
+        "master": of_tuple(expectation.master),
+        "helper": expectation.helper,
+        "class": expectation.class_,
+        "flags": expect_flag_names(expectation.flags),
+        "function": expectation.function,
+        "zone": expectation.zone,
+        "nat": None
+        if nat is None
+        else {"direction": "reply" if nat.direction else "original", **of_tuple(nat.tuple)},
+        "any_source": expectation.any_source,
+        "stb": address_text(stb) or None,
+        "stb_name": roles.name(stb) or None,
+    }
+
+
+def of_event(event: Event, roles: Roles, part: Part | None = None) -> Record:
+    """Return the JSON object of ``event``: ``time``, ``event``, and ``flow``, ``expectation`` or ``lost``."""
+    record: Record = {"time": event.time, "event": event.type.value}
+    if event.flow is not None:
+        record["flow"] = of_flow(event.flow, roles, part)
+    elif event.expectation is not None:
+        record["expectation"] = of_expectation(event.expectation, roles)
+    else:
+        record["lost"] = event.lost
+    return record
+
+
+def _family(number: int) -> str:
+    return "ipv6" if number == AF_INET6 else "ipv4"
