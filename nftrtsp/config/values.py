@@ -51,11 +51,27 @@ class Seconds(int):
         return f"{int(self)}s"
 
 
-class MarkBits(msgspec.Struct, frozen=True):
-    """The bits of ``ct mark`` that say *media flow*: 32-bit ``value`` under ``mask``."""
+class MarkBits:
+    """The bits of ``ct mark`` that say *media flow*: 32-bit ``value`` under ``mask``.
 
-    value: int
-    mask: int
+    A class of its own kind: msgspec decodes structs and dataclasses only from TOML tables, and this is
+    written as text, ``0x100000/0x300000``.
+    """
+
+    __slots__ = ("mask", "value")
+
+    def __init__(self, value: int, mask: int) -> None:
+        self.value = value
+        self.mask = mask
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MarkBits) and (self.value, self.mask) == (other.value, other.mask)
+
+    def __hash__(self) -> int:
+        return hash((self.value, self.mask))
+
+    def __repr__(self) -> str:
+        return f"MarkBits({self.value:#x}, {self.mask:#x})"
 
     def __str__(self) -> str:
         return f"{self.value:#x}/{self.mask:#x}"
