@@ -1,0 +1,210 @@
+"""The ways that are open, who holds them, and for how long. Pure: times are given, in seconds, monotonic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
+from typing import Any
+
+import msgspec
+
+#: RFC 2326 section 12.37: a session without ``timeout`` ends after 60 seconds without a sign of life.
+DEFAULT_SESSION_TIMEOUT = 60
+_MAX_CLAIMS = 8  # of one way: a set-top box that asks again and again on new connections keeps the newest
+
+ANY = "0.0.0.0"  # noqa: S104 - the any-source address, bound to nothing
+
+
+class Connection(msgspec.Struct, frozen=True, gc=False):
+    """A control connection: who asks whom. Addresses are packed."""
+
+    client: bytes
+    client_port: int
+    server: bytes
+    server_port: int
+
+    @property
+    def client_text(self) -> str:
+        """The set-top box's end as ``address:port``."""
+        return f"{IPv4Address(self.client)}:{self.client_port}"
+
+    @property
+    def server_text(self) -> str:
+        """The RTSP server's end as ``address:port``."""
+        return f"{IPv4Address(self.server)}:{self.server_port}"
+
+
+class Claim:
+    """One SETUP that holds ways open: first by its request alone, then by the session of the answer.
+
+    ``timeout`` is what the server announced, in seconds, None where it did not. ``seen`` is when the set-top
+    box last gave a sign of life. ``groups`` are the public ports of each transport that was asked for.
+    """
+
+    __slots__ = ("connection", "cseq", "groups", "seen", "session", "timeout", "uri")
+
+    def __init__(self, connection: Connection, uri: str, cseq: int | None, now: float) -> None:
+        self.connection = connection
+        self.uri = uri
+        self.cseq = cseq
+        self.session: str | None = None
+        self.timeout: int | None = None
+        self.seen = now
+        self.groups: list[tuple[int, ...]] = []
+
+
+class Way:
+    """A way open: UDP from any source to the router's ``port`` goes to ``stb``'s ``stb_port``.
+
+    ``stb`` is a packed address. ``port`` and ``stb_port`` differ only where a clash was solved by giving the
+    server another port. ``master`` is the control connection that asked first.
+    """
+
+    __slots__ = ("claims", "master", "opened", "port", "stb", "stb_port")
+
+    def __init__(self, port: int, stb: bytes, stb_port: int, master: Connection, now: float) -> None:
+        self.port = port
+        self.stb = stb
+        self.stb_port = stb_port
+        self.master = master
+        self.opened = now
+        self.claims: list[Claim] = []
+
+    def __repr__(self) -> str:
+        return f"Way({self.port} -> {IPv4Address(self.stb)}:{self.stb_port})"
+
+    @property
+    def seen(self) -> float:
+        """When a holder last gave a sign of life."""
+        return max((claim.seen for claim in self.claims), default=self.opened)
+
+    def idle(self, now: float) -> float:
+        """Return for how long, in seconds, no holder gave a sign of life."""
+        return now - self.seen
+
+    def ends(self, pause: int) -> float | None:
+        """Return when the way expires unless there is a sign of life before; None: not by itself.
+
+        A session whose server announced a timeout has ended by then; ``pause`` is how long a paused film keeps
+        its way all the same. Without a timeout the way stays as long as its control connection.
+        """
+        if any(claim.timeout is None for claim in self.claims):
+            return None
+        return max(
+            (claim.seen + max(pause, claim.timeout or 0) for claim in self.claims), default=self.opened
+        )
+
+    def is_stale(self, now: float) -> bool:
+        """Whether every holder has been silent for twice its session's timeout."""
+        return all(now - claim.seen > 2 * (claim.timeout or DEFAULT_SESSION_TIMEOUT) for claim in self.claims)
+
+
+class Ways:
+    """All ways of one router, by public port. ``kind`` is ``pinhole`` or ``expectation``, as lists show it."""
+
+    def __init__(self, kind: str = "pinhole") -> None:
+        self.kind = kind
+        self._by_port: dict[int, Way] = {}
+        self._by_stb: dict[bytes, dict[int, Way]] = {}  # by stb_port
+        self._by_session: dict[tuple[bytes, str], list[Claim]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_port)
+
+    def __iter__(self) -> Iterator[Way]:
+        return iter(list(self._by_port.values()))
+
+    def at(self, port: int) -> Way | None:
+        """Return the way at the public ``port``."""
+        return self._by_port.get(port)
+
+    def of(self, stb: bytes) -> dict[int, Way]:
+        """Return the ways of a set-top box by the port it listens on."""
+        return self._by_stb.get(stb, {})
+
+    def of_claim(self, claim: Claim) -> list[Way]:
+        """Return the ways that ``claim`` holds."""
+        ports = {port for group in claim.groups for port in group}
+        return [way for port in sorted(ports) if (way := self._by_port.get(port)) and claim in way.claims]
+
+    def open(self, port: int, stb_port: int, claim: Claim, now: float) -> tuple[Way, bool]:
+        """Let ``claim`` hold the way at ``port``, opening it if need be; return it and whether it is new."""
+        way = self._by_port.get(port)
+        new = way is None
+        if way is None:
+            way = Way(port, claim.connection.client, stb_port, claim.connection, now)
+            self._by_port[port] = way
+            self._by_stb.setdefault(way.stb, {})[stb_port] = way
+        if claim not in way.claims:
+            way.claims.append(claim)
+            del way.claims[:-_MAX_CLAIMS]
+        return way, new
+
+    def release(self, claim: Claim, ports: Iterable[int] | None = None) -> list[Way]:
+        """Let go of ``ports`` of ``claim`` (None: of all); return the ways that nobody holds any more."""
+        mine = self.of_claim(claim)
+        gone = [way for way in mine if ports is None or way.port in set(ports)]
+        if len(gone) == len(mine):
+            self._forget_session(claim)
+        closed = []
+        for way in gone:
+            way.claims.remove(claim)
+            if not way.claims:
+                self.drop(way)
+                closed.append(way)
+        return closed
+
+    def drop(self, way: Way) -> None:
+        """Take a way off the list, whoever holds it."""
+        if self._by_port.get(way.port) is way:
+            del self._by_port[way.port]
+            mine = self._by_stb[way.stb]
+            mine.pop(way.stb_port, None)
+            if not mine:
+                del self._by_stb[way.stb]
+        way.claims.clear()
+
+    def name_session(self, claim: Claim, session: str | None, timeout: int | None) -> None:
+        """Note the session that the server's answer gave to ``claim``."""
+        self._forget_session(claim)
+        claim.session = session
+        claim.timeout = timeout if timeout is not None else claim.timeout
+        if session is not None:
+            self._by_session.setdefault((claim.connection.client, session), []).append(claim)
+
+    def session(self, stb: bytes, session: str) -> list[Claim]:
+        """Return what holds ways for a set-top box's session, over whatever connection it was set up."""
+        return list(self._by_session.get((stb, session), ()))
+
+    def _forget_session(self, claim: Claim) -> None:
+        key = (claim.connection.client, claim.session or "")
+        claims = self._by_session.get(key, [])
+        if claim in claims:
+            claims.remove(claim)
+            if not claims:
+                del self._by_session[key]
+
+    def record(self, way: Way, timeout: float) -> dict[str, Any]:
+        """Return ``way`` as lists and events show it (DESIGN 5); ``timeout`` in seconds is what is left."""
+        master = way.master
+        stb = str(IPv4Address(way.stb))
+        return {
+            "kind": self.kind,
+            "id": way.port,
+            "timeout": max(0, int(timeout)),
+            "proto": "udp",
+            "tuple": {"src": ANY, "sport": 0, "dst": ANY, "dport": way.port},
+            "mask": {"src": ANY, "sport": 0, "dst": ANY, "dport": 65535},
+            "master": {
+                "src": str(IPv4Address(master.client)),
+                "sport": master.client_port,
+                "dst": str(IPv4Address(master.server)),
+                "dport": master.server_port,
+            },
+            "helper": "rtsp",
+            "class": 0,
+            "flags": ["permanent"],
+            "nat": {"direction": 1, "src": stb, "sport": way.stb_port},
+            "any_source": True,
+            "stb": stb,
+        }
