@@ -3,18 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from nftrtsp.cli.options import config_option, json_option, load_config
+from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.config import HelperKind
 
+if TYPE_CHECKING:
+    from nftrtsp.config import Config
+
 KINDS = [kind.value for kind in HelperKind]
+
+helper_option = click.option(
+    "--helper", "helper", type=click.Choice(KINDS), help="In place of the config's rtsp.helper."
+)
+
+
+@click.command()
+@click.option(
+    "--profile", default="generic", metavar="NAME", show_default=True, help="Your provider's defaults."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where to [default: $NFTRTSP_CONFIG or /etc/nftrtsp/nftrtsp.toml]; - for stdout.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the file that is there.")
+@netns_option
+def init(profile: str, output: Path | None, force: bool) -> None:
+    """Write a config for this router, from its own interfaces and addresses."""
+    from nftrtsp import draft, paths
+    from nftrtsp.config import load_profile
+
+    defaults = load_profile(profile, place="--profile")
+    found = draft.guess(draft.survey(), defaults)
+    text = draft.draft(found, profile, defaults)
+    target = output or paths.config_file()
+    if str(target) == "-":
+        click.echo(text, nl=False)
+    else:
+        draft.write(target, text, overwrite=force)
+    networks = ", ".join(str(network) for network in found.networks)
+    click.echo(f"IPTV interface {found.iptv}: {found.why_iptv}", err=True)
+    click.echo(f"LAN {', '.join(found.lan)} ({networks}): {found.why_lan}", err=True)
+    if str(target) != "-":
+        click.echo(f"wrote {target}; look it over, then `nftrtsp check -c {target}`", err=True)
 
 
 @click.command()
 @config_option
-@click.option("--helper", "helper", type=click.Choice(KINDS), help="Instead of the config's rtsp.helper.")
+@helper_option
 @json_option
 def generate(config_path: Path | None, helper: str | None, as_json: bool) -> None:
     """Print the ruleset: what `nft -f` accepts, in one transaction. Touches nothing, needs no root."""
@@ -22,11 +62,48 @@ def generate(config_path: Path | None, helper: str | None, as_json: bool) -> Non
     from nftrtsp.ruleset.render import as_lines, render
 
     config = load_config(config_path)
-    kind = settle(HelperKind(helper) if helper else config.rtsp.helper)
-    table = build(config, kind)
+    table = build(config, settle(config, helper))
     click.echo(as_lines(table) if as_json else render(table), nl=False)
 
 
-def settle(kind: HelperKind) -> HelperKind:
-    """Return what ``kind`` stands for here."""
-    return HelperKind.PINHOLE if kind is HelperKind.AUTO else kind
+@click.command()
+@config_option
+@helper_option
+@json_option
+def check(config_path: Path | None, helper: str | None, as_json: bool) -> None:
+    """Load the ruleset in a scratch network namespace: is it valid on this kernel? Touches nothing.
+
+    Needs no root where user namespaces are allowed.
+    """
+    import json
+
+    from nftrtsp.ruleset import names
+    from nftrtsp.ruleset.build import build
+    from nftrtsp.ruleset.render import render
+    from nftrtsp.ruleset.scratch import canonical_listing
+
+    config = load_config(config_path)
+    kind = settle(config, helper)
+    _, stand_in = canonical_listing(render(build(config, kind)))
+    if as_json:
+        click.echo(json.dumps({"valid": True, "kind": kind, "stand_in": stand_in}))
+        return
+    click.echo(f"valid on this kernel, for the {kind} helper")
+    if stand_in:
+        click.echo(
+            f"no conntrack helper {names.CT_HELPER_TYPE!r} is registered here, so {stand_in!r} stood in for "
+            "it; before `nftrtsp apply`, start `nftrtsp helper` or load the kernel module",
+            err=True,
+        )
+
+
+def settle(config: Config, helper: str | None = None) -> HelperKind:
+    """Return the kind that ``--helper`` or the config names; for ``auto`` choose, and say which and why."""
+    kind = HelperKind(helper) if helper else config.rtsp.helper
+    if kind is not HelperKind.AUTO:
+        return kind
+    from nftrtsp.rtsp import choice
+
+    chosen = choice.decide(HelperKind.AUTO, choice.look())
+    click.echo(f"helper auto: {chosen.kind}, as {chosen.why}", err=True)
+    return chosen.kind

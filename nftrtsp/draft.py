@@ -1,0 +1,250 @@
+"""A first configuration, drafted from this machine's own links and addresses.
+
+:func:`survey` asks the kernel; :func:`guess` and :func:`draft` are pure. A guess is said with its reason, so
+that the owner can tell whether it is right, and the draft is a whole configuration that loads as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nftrtsp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Bridges and links of other programs, never a LAN with set-top boxes.
+_FOREIGN = re.compile(r"(docker|virbr|veth|br-[0-9a-f]{12}$|lxc|lxd|podman|cni|tailscale|wg|tun|tap|zt)")
+_EXAMPLE_INTERFACE = "vlan2"
+_EXAMPLE_NETWORK = IPv4Network("192.168.1.0/24")
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One network interface: ``kind`` is the kernel's (``bridge``, ``vlan``, ``""`` for hardware)."""
+
+    name: str
+    kind: str = ""
+    vlan: int | None = None
+    addresses: tuple[IPv4Interface, ...] = ()
+    default_route: bool = False
+    bridged: bool = False
+
+
+class Guess(msgspec.Struct, frozen=True):
+    """What the draft will say, and one sentence each on why."""
+
+    iptv: str
+    lan: tuple[str, ...]
+    networks: tuple[IPv4Network, ...]
+    why_iptv: str
+    why_lan: str
+
+
+def survey() -> list[Link]:
+    """Return this machine's links but ``lo``, as the kernel numbers them."""
+    from pyroute2 import IPRoute  # 170 ms: only here
+
+    with IPRoute() as route:
+        addresses: dict[int, list[IPv4Interface]] = {}
+        for message in route.get_addr(family=2):  # AF_INET
+            text = (
+                f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
+            )
+            addresses.setdefault(message["index"], []).append(IPv4Interface(text))
+        defaults = {
+            message.get_attr("RTA_OIF") for message in route.get_routes(family=2) if message["dst_len"] == 0
+        }
+        return [
+            _link(message, tuple(addresses.get(message["index"], ())), message["index"] in defaults)
+            for message in route.get_links()
+            if message.get_attr("IFLA_IFNAME") != "lo"
+        ]
+
+
+def _link(message: Any, addresses: tuple[IPv4Interface, ...], default_route: bool) -> Link:
+    info = message.get_attr("IFLA_LINKINFO")
+    data = info.get_attr("IFLA_INFO_DATA") if info else None
+    kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
+    return Link(
+        name=message.get_attr("IFLA_IFNAME"),
+        kind=kind,
+        vlan=data.get_attr("IFLA_VLAN_ID") if data and kind == "vlan" else None,
+        addresses=addresses,
+        default_route=default_route,
+        bridged=message.get_attr("IFLA_MASTER") is not None,
+    )
+
+
+def guess(links: Sequence[Link], profile: dict[str, Any]) -> Guess:
+    """Return which link is likely to carry TV and which ones the set-top boxes (pure).
+
+    ``profile`` is :func:`nftrtsp.config.load_profile`'s.
+    """
+    iptv, why_iptv = _guess_iptv(links, profile.get("iptv", {}))
+    lan = _guess_lan([link for link in links if link.name != iptv])
+    if lan is None:
+        name = "br0" if iptv != "br0" else "br-lan"
+        why = (
+            f"no interface here has a private network; {name} and {_EXAMPLE_NETWORK} are examples: name yours"
+        )
+        return Guess(iptv, (name,), (_EXAMPLE_NETWORK,), why_iptv, why)
+    networks = tuple(dict.fromkeys(address.network for address in lan.addresses if _private(address)))
+    what = "a bridge" if lan.kind == "bridge" else "an interface"
+    return Guess(iptv, (lan.name,), networks[:1], why_iptv, f"{what} with a private network of its own")
+
+
+def _guess_iptv(links: Sequence[Link], iptv: dict[str, Any]) -> tuple[str, str]:
+    usual = iptv.get("interface")
+    if usual and any(link.name == usual for link in links):
+        return usual, "the profile's usual name"
+    number = re.fullmatch(r"vlan([0-9]+)", usual or "")
+    for link in links:
+        suffix = re.search(r"\.([0-9]+)$", link.name)
+        vlan = link.vlan if link.vlan is not None else int(suffix[1]) if suffix else None
+        if number and vlan == int(number[1]):
+            return link.name, f"a VLAN with the profile's usual number, {vlan}"
+    if iptv.get("policy") == "accept":
+        # The profile's TV comes with the Internet.
+        for link in links:
+            if link.default_route:
+                return link.name, "the way to the Internet, over which this profile's films come"
+    ten = IPv4Network("10.0.0.0/8")
+    for link in _likely(links, lambda link: any(address in ten for address in link.addresses)):
+        return link.name, f"it has an address of the kind that TV networks give, {link.addresses[0]}"
+    for link in _likely(links, lambda link: link.vlan is not None):
+        return link.name, "the only kind of VLAN here that is not the LAN"
+    return usual or _EXAMPLE_INTERFACE, "not found here, so an example: name the interface that carries TV"
+
+
+def _likely(links: Sequence[Link], fits: Any) -> list[Link]:
+    """Return the links that fit and may be an IPTV uplink; VLANs first, then in the kernel's order."""
+    found = [
+        link
+        for link in links
+        if fits(link)
+        and not link.bridged
+        and link.kind != "bridge"
+        and not link.default_route
+        and not _FOREIGN.match(link.name)
+    ]
+    return sorted(found, key=lambda link: link.vlan is None)
+
+
+def _guess_lan(links: Sequence[Link]) -> Link | None:
+    found = [
+        link
+        for link in links
+        if any(_private(address) for address in link.addresses)
+        and not link.default_route
+        and not link.bridged
+        and not _FOREIGN.match(link.name)
+    ]
+    found.sort(key=lambda link: (link.kind != "bridge", "lan" not in link.name or "vlan" in link.name))
+    return found[0] if found else None
+
+
+def _private(address: IPv4Interface) -> bool:
+    return (
+        address.is_private
+        and not address.is_loopback
+        and not address.is_link_local
+        and (address.network.prefixlen < 31)
+    )
+
+
+def draft(found: Guess, profile: str, defaults: dict[str, Any]) -> str:
+    """Return a commented configuration: what was guessed, and what the profile says of the rest (pure).
+
+    What the profile says stands there commented out: the draft goes on following the profile.
+    """
+    iptv, rtsp = defaults.get("iptv", {}), defaults.get("rtsp", {})
+
+    def kept(table: dict[str, Any], key: str, fallback: object, comment: str) -> str:
+        return _commented(f"# {key} = {_toml(table.get(key, fallback))}", comment)
+
+    lines = [
+        "# nftrtsp: films through this router. Keys that are commented out show what holds without them.",
+        "# `nftrtsp check` says whether the ruleset is valid here, `nftrtsp diff` what it would change.",
+        "",
+        _commented(f"profile = {_toml(profile)}", "defaults for your provider"),
+        "",
+        "[iptv]",
+        *_wrapped(found.why_iptv),
+        _commented(f"interface = {_toml(found.iptv)}", "the uplink that carries TV"),
+        kept(iptv, "nat", "masquerade", "or an address of that interface, for snat"),
+        kept(iptv, "policy", "drop", '"accept" if the Internet comes over it too and a firewall guards it'),
+        kept(iptv, "multicast", [], "groups of live TV"),
+        kept(iptv, "services", ["igmp", "icmp"], "what the router takes from it: igmp, icmp, dhcp, rip"),
+        kept(iptv, "full_cone", False, "true for boxes that send UDP before they ask"),
+        kept(iptv, "servers", [], "networks of the servers, for `nftrtsp doctor`"),
+        "",
+        "[lan]",
+        *_wrapped(found.why_lan),
+        _commented(f"interfaces = {_toml(list(found.lan))}", "where the set-top boxes are"),
+        f"networks = {_toml([str(network) for network in found.networks])}",
+        "",
+        "[rtsp]",
+        kept(rtsp, "ports", [554], "TCP ports on which films are asked for"),
+        kept(rtsp, "helper", "auto", "kernel, userspace, pinhole; auto: the first that works here"),
+        kept(rtsp, "pause", "1h", "how long a paused film keeps its way open: 30s, 5m, 1h"),
+        "",
+        "# Name the boxes, and only they may have ways opened; with none named, every host of the LAN may.",
+        "# [[stb]]",
+        '# name = "Living room"',
+        f"# address = {_toml(str(_example_box(found.networks[0])))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _commented(line: str, comment: str) -> str:
+    return f"{line:<40}# {comment}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(f"Guessed: {text}.", 100, initial_indent="# ", subsequent_indent="# ")
+
+
+def _example_box(network: IPv4Network) -> IPv4Address:
+    return network[200] if network.num_addresses > 201 else network[-2]
+
+
+def _toml(value: object) -> str:
+    """Return a TOML text of a text, a truth, a number or a list of them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, int):
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def write(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write the draft, whole or not at all; its folder is made where it is missing.
+
+    Raises :class:`ConfigError` when the file is there and ``overwrite`` is not set, or cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            "is there already", place=str(path), remedy="--force overwrites it, -o FILE names another"
+        )
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        part.replace(path)
+    except PermissionError:
+        raise ConfigError(
+            "may not be written", place=str(path), remedy="run it as root, or name a file with -o"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be written: {error.strerror}", place=str(path), remedy="name another with -o"
+        ) from None
