@@ -104,6 +104,6 @@ def settle(config: Config, helper: str | None = None) -> HelperKind:
         return kind
     from nftrtsp.rtsp import choice
 
-    chosen = choice.decide(HelperKind.AUTO, choice.look())
+    chosen = choice.decide(HelperKind.AUTO, choice.look(ask=False))
     click.echo(f"helper auto: {chosen.kind}, as {chosen.why}", err=True)
     return chosen.kind

@@ -108,15 +108,18 @@ def _pinhole() -> Attempt:
     return Attempt(HelperKind.PINHOLE, True, "pinhole needs only nftables and NFLOG")
 
 
-def look() -> Evidence:
-    """Gather the evidence. As root the kernel itself is asked; else its files. Never raises."""
+def look(*, ask: bool = True) -> Evidence:
+    """Gather the evidence. As root the kernel itself is asked; else its files. Never raises.
+
+    Without ``ask`` its files come first: cheap, and no module is loaded by asking (for `generate`).
+    """
     release = os.uname().release
     module = is_loaded(MODULE)
     return Evidence(
         module=module,
         nat_module=is_loaded(NAT_MODULE),
         pinned=pinned() if module else None,
-        cthelper=None if module else has_cthelper(release),
+        cthelper=None if module else has_cthelper(release, ask=ask),
         release=release,
     )
 
@@ -126,7 +129,7 @@ def is_loaded(module: str) -> bool:
     return Path("/sys/module", module).is_dir()
 
 
-def has_cthelper(release: str) -> bool | None:
+def has_cthelper(release: str, *, ask: bool = True) -> bool | None:
     """Whether the kernel can take helpers from userspace; None where that cannot be told.
 
     The running kernel is asked where that is allowed (it may load ``nfnetlink_cthelper`` for the answer);
@@ -134,6 +137,8 @@ def has_cthelper(release: str) -> bool | None:
     """
     if is_loaded(CTHELPER_MODULE):
         return True
+    if not ask and (told := _configured(release)) is not None:
+        return told
     if os.geteuid() == 0:
         asked = _ask_kernel()
         if asked is not None:
