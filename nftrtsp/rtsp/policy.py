@@ -1,7 +1,7 @@
 """Who may have which port: the same for every helper of ours. Pure.
 
-A way lets anyone on the IPTV side reach a host of the LAN, so it opens only for a configured set-top box, only
-to the one that asked, never below port 1024, and never without limit.
+A way lets anyone on the IPTV side reach a host of the LAN, so it opens only for a configured set-top box,
+only to the one that asked, never below port 1024, and never without limit.
 """
 
 from __future__ import annotations
@@ -68,14 +68,19 @@ class Policy(msgspec.Struct, frozen=True):
                 packed = IPv4Address(host.text).packed
             except ValueError:
                 return Refusal(f"asked for media to {_short(host.text)}, which is no IPv4 address")
-            if packed != stb and packed not in self.own:
+            if packed not in (stb, bytes(4)) and packed not in self.own:
                 return Refusal(f"asked for media to {host.text}, which is another host")
         if "destination" in transport.malformed or "dest_addr" in transport.malformed:
             return Refusal("asked for media to a destination that cannot be read")
         return None
 
-    def grant(self, ways: Ways, stb: bytes, asked: Sequence[int], now: float) -> Grant | Refusal:
-        """Return the public ports for ``asked``, all or none; nothing is changed yet."""
+    def grant(
+        self, ways: Ways, stb: bytes, asked: Sequence[int], now: float, *, as_asked: bool = False
+    ) -> Grant | Refusal:
+        """Return the public ports for ``asked``, all or none; nothing is changed yet.
+
+        ``as_asked``: no substitutes, for the server has named these ports already.
+        """
         for port in asked:
             if not 0 < port <= 65535:
                 return Refusal(f"port {port} is no UDP port", port)
@@ -84,14 +89,14 @@ class Policy(msgspec.Struct, frozen=True):
         mine = ways.of(stb)
         new = [port for port in dict.fromkeys(asked) if port not in mine]
         evicted: dict[int, Way] = {}
-        refusal = self._make_room(ways, stb, asked, len(new), now, evicted)
+        refusal = self._make_room(ways, stb, new, now, evicted)
         if refusal:
             return refusal
         ports = {port: mine[port].port for port in asked if port in mine}
         taken = [port for port in new if self._is_taken(ways, port, now, evicted)]
         if not taken:
             ports.update((port, port) for port in new)
-        elif not self.substitutes:
+        elif as_asked or not self.substitutes:
             owner = ways.at(taken[0])
             who = IPv4Address(owner.stb) if owner else "another set-top box"
             return Refusal(f"port {taken[0]} is in use by {who}", taken[0])
@@ -103,19 +108,20 @@ class Policy(msgspec.Struct, frozen=True):
         return Grant(tuple(ports[port] for port in asked), tuple(evicted.values()))
 
     def _make_room(
-        self, ways: Ways, stb: bytes, asked: Sequence[int], count: int, now: float, evicted: dict[int, Way]
+        self, ways: Ways, stb: bytes, new: Sequence[int], now: float, evicted: dict[int, Way]
     ) -> Refusal | None:
         """Keep the limits: a set-top box's own dead ways (it was switched off, say) go for its new ones."""
+        if not new:
+            return None
         mine = ways.of(stb)
-        over = len(mine) + count - self.max_per_stb
+        over = len(mine) + len(new) - self.max_per_stb
         if over > 0:
-            dead = [way for port, way in mine.items() if port not in asked and way.is_stale(now)]
+            dead = sorted((way for way in mine.values() if way.is_stale(now)), key=lambda way: way.seen)
             if len(dead) < over:
-                return Refusal(f"has {len(mine)} ways open, and {self.max_per_stb} is the limit", asked[0])
-            dead.sort(key=lambda way: way.seen)
+                return Refusal(f"has {len(mine)} ways open, and {self.max_per_stb} is the limit", new[0])
             evicted.update((way.port, way) for way in dead[:over])
-        if len(ways) - len(evicted) + count > self.max_total:
-            return Refusal(f"all {self.max_total} ways are in use", asked[0])
+        if len(ways) - len(evicted) + len(new) > self.max_total:
+            return Refusal(f"all {self.max_total} ways are in use", new[0])
         return None
 
     def _is_taken(self, ways: Ways, port: int, now: float, evicted: dict[int, Way]) -> bool:

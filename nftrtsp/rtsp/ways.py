@@ -85,8 +85,8 @@ class Way:
     def ends(self, pause: int) -> float | None:
         """Return when the way expires unless there is a sign of life before; None: not by itself.
 
-        A session whose server announced a timeout has ended by then; ``pause`` is how long a paused film keeps
-        its way all the same. Without a timeout the way stays as long as its control connection.
+        A session whose server announced a timeout has ended by then; ``pause`` is how long a paused film
+        keeps its way all the same. Without a timeout the way stays as long as its control connection.
         """
         if any(claim.timeout is None for claim in self.claims):
             return None
@@ -100,7 +100,7 @@ class Way:
 
 
 class Ways:
-    """All ways of one router, by public port. ``kind`` is ``pinhole`` or ``expectation``, as lists show it."""
+    """All ways of one router, by public port. ``kind``, as lists show it: ``pinhole`` or ``expectation``."""
 
     def __init__(self, kind: str = "pinhole") -> None:
         self.kind = kind

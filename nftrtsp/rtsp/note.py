@@ -1,0 +1,44 @@
+"""What a helper tells others: one thing that it saw or did on a control connection."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+import msgspec
+
+from nftrtsp.rtsp.ways import Connection
+
+
+class Note(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One event of the published stream (see :mod:`nftrtsp.rtsp.publish`); absent parts do not apply.
+
+    ``event`` is one of ``connection-open connection-close setup response way-open way-refused way-closed play
+    pause teardown rewrite overrun garbage``. ``way`` is a record of :meth:`Ways.record`.
+    """
+
+    event: str
+    time: float | None = None
+    stb: str | None = None
+    client: str | None = None
+    server: str | None = None
+    port: int | None = None
+    session: str | None = None
+    cseq: int | None = None
+    uri: str | None = None
+    status: int | None = None
+    reason: str | None = None
+    way: dict[str, Any] | None = None
+
+
+def note(event: str, connection: Connection | None = None, **parts: Any) -> Note:
+    """Return a note about ``connection``."""
+    if connection is None:
+        return Note(event, **parts)
+    return Note(
+        event,
+        stb=str(IPv4Address(connection.client)),
+        client=connection.client_text,
+        server=connection.server_text,
+        **parts,
+    )
