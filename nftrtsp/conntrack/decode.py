@@ -6,7 +6,8 @@ the same work many times faster for messages of a layout that was met before.
 An attribute that is not known is skipped. An attribute that is known but too short, a length that runs past
 the end, and a flow without its two tuples raise :class:`MalformedError`.
 
-Source: net/netfilter/nf_conntrack_netlink.c (ctnetlink_fill_info, ctnetlink_conntrack_event, ctnetlink_exp_dump_expect).
+Source: net/netfilter/nf_conntrack_netlink.c (ctnetlink_fill_info, ctnetlink_conntrack_event,
+ctnetlink_exp_dump_expect).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ class EventType(StrEnum):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One event. ``time`` is in seconds since the epoch; an overrun has neither flow nor expectation.
 
+    ``found`` marks what a table found out by a dump because the kernel did not, or could not, tell it.
     ``lost`` is for overruns: how many times the kernel said ENOBUFS (it never says how many events).
     """
 
@@ -32,3 +33,4 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     flow: Flow | None = None
     expectation: Expectation | None = None
     lost: int = 0
+    found: bool = False

@@ -1,17 +1,19 @@
 """ctnetlink sockets in the current network namespace: dumps and requests, and a subscription to events.
 
 :class:`Conntrack` asks and gets answers; :class:`Subscription` hears what happens. Neither may be shared
-between threads. Both raise :class:`PrivilegeError` without CAP_NET_ADMIN and :class:`KernelError` for what the kernel
-refuses.
+between threads. Both raise :class:`PrivilegeError` without CAP_NET_ADMIN and :class:`KernelError` for what
+the kernel refuses.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -30,6 +32,7 @@ NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
 SO_RCVBUFFORCE = 33
+SO_ATTACH_FILTER = 26
 
 #: Every flow and expectation group.
 ALL_GROUPS = (
@@ -65,6 +68,13 @@ def refused(number: int, what: str) -> KernelError | PrivilegeError:
     if number in (errno.EPERM, errno.EACCES):
         return PrivilegeError(f"{what} was refused", place="conntrack", remedy="run it as root")
     return KernelError(f"{what} failed: {os.strerror(number)}", place="conntrack", errno=number)
+
+
+def attach(opened: socket.socket, program: bytes) -> None:
+    """Attach a classic BPF program (an array of struct sock_filter) to a socket. Source: socket(7)."""
+    steps = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("HP", len(program) // 8, ctypes.addressof(steps))  # struct sock_fprog
+    opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)
 
 
 class Conntrack:
@@ -199,10 +209,17 @@ class Conntrack:
 class Subscription:
     """A socket that hears events. Losses are counted in ``overruns`` and told as events, never hidden.
 
-    ``groups`` are NFNLGRP_* numbers. ``receive_buffer`` is in bytes (see RECEIVE_BUFFER). Source: netlink(7).
+    ``groups`` are NFNLGRP_* numbers, ``receive_buffer`` is in bytes (see RECEIVE_BUFFER), ``program`` is a
+    classic BPF program (:func:`nftrtsp.conntrack.bpf.iptv_filter`). Source: netlink(7), socket(7).
     """
 
-    def __init__(self, groups: Iterable[int] = ALL_GROUPS, *, receive_buffer: int = RECEIVE_BUFFER) -> None:
+    def __init__(
+        self,
+        groups: Iterable[int] = ALL_GROUPS,
+        *,
+        receive_buffer: int = RECEIVE_BUFFER,
+        program: bytes | None = None,
+    ) -> None:
         #: How often the kernel said ENOBUFS. It never says how many events were lost.
         self.overruns = 0
         self._socket = open_netlink()
@@ -212,6 +229,8 @@ class Subscription:
         except PermissionError:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
+            if program:
+                attach(self._socket, program)
             for group in groups:
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
         except OSError as error:
