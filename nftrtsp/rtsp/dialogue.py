@@ -123,6 +123,10 @@ class Dialogue:
         side = self._client if from_client else self._server
         return bool(side.parser.buffered or side.stream.held)
 
+    def unfinished(self, *, from_client: bool) -> bytes:
+        """Return the part of a message that was seen in order and whose end is still to come."""
+        return (self._client if from_client else self._server).parser.unfinished
+
     def begins_anew(self, packet: Packet) -> bool:
         """Whether ``packet`` is the SYN of another connection with the same addresses and ports."""
         if not packet.flags & SYN or packet.flags & ACK:

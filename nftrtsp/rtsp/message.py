@@ -140,6 +140,11 @@ class Parser:
         return len(self._buffer)
 
     @property
+    def unfinished(self) -> bytes:
+        """The part of a message that is not complete yet."""
+        return self._buffer
+
+    @property
     def skipping(self) -> int:
         """Bytes that will be passed over whatever they are; so many may be missing without harm."""
         return self._skip
