@@ -105,9 +105,7 @@ def of_expectation(expectation: Expectation, roles: Roles) -> Record:
         "flags": expect_flag_names(expectation.flags),
         "function": expectation.function,
         "zone": expectation.zone,
-        "nat": None
-        if nat is None
-        else {"direction": "reply" if nat.direction else "original", **of_tuple(nat.tuple)},
+        "nat": None if nat is None else {"direction": nat.direction, **of_tuple(nat.tuple)},
         "any_source": expectation.any_source,
         "stb": address_text(stb) or None,
         "stb_name": roles.name(stb) or None,

@@ -1,0 +1,95 @@
+"""nfnetlink sockets: opening one, asking a question and reading its answers."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+from nftrtsp.conntrack import decode
+from nftrtsp.conntrack.wire import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
+from nftrtsp.errors import KernelError, PrivilegeError, UnsupportedError
+
+NETLINK_NETFILTER = 12
+SO_ATTACH_FILTER = 26
+
+
+def open_netlink() -> socket.socket:
+    """Return a NETLINK_NETFILTER socket of this network namespace."""
+    try:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+        opened.bind((0, 0))
+    except OSError as error:
+        raise UnsupportedError(
+            f"this kernel has no nfnetlink ({error.strerror})",
+            place="conntrack",
+            remedy="it needs CONFIG_NF_CT_NETLINK",
+            errno=error.errno,
+        ) from None
+    return opened
+
+
+def refused(number: int, what: str) -> KernelError | PrivilegeError:
+    """Return the error for an errno that the kernel answered to ``what``."""
+    if number in (errno.EPERM, errno.EACCES):
+        return PrivilegeError(f"{what} was refused", place="conntrack", remedy="run it as root")
+    return KernelError(f"{what} failed: {os.strerror(number)}", place="conntrack", errno=number)
+
+
+def attach(opened: socket.socket, program: bytes) -> None:
+    """Attach a classic BPF program (an array of struct sock_filter) to a socket. Source: socket(7)."""
+    steps = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("HP", len(program) // 8, ctypes.addressof(steps))  # struct sock_fprog
+    opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)
+
+
+class Questions:
+    """A socket for requests. One at a time; not to be shared between threads."""
+
+    def __init__(self) -> None:
+        self._socket = open_netlink()
+        self._number = 0
+        #: Dumps that the kernel marked as interrupted (NLM_F_DUMP_INTR).
+        self.interrupted = 0
+
+    def close(self) -> None:
+        """Close the socket. A dump that is under way ends with it."""
+        self._socket.close()
+
+    def number(self) -> int:
+        """Return the sequence number for the next request."""
+        self._number = self._number % 0xFFFFFFFF + 1
+        return self._number
+
+    def ask(self, ask: bytes, what: str) -> Iterator[tuple[bytes, int, int, int, int]]:
+        """Send ``ask`` and yield ``(data, type, family, start, end)`` of each answer up to its end.
+
+        ``what`` says in errors what was asked. Raises :class:`KernelError` with the errno of the answer.
+        """
+        self._send(ask, what)
+        sequence = self._number
+        while True:
+            data = self._socket.recv(1 << 16)
+            for kind, flags, number, family, start, end in decode.messages(data):
+                if number != sequence:  # what is left of a dump that was given up half-way
+                    continue
+                if flags & NLM_F_DUMP_INTR:
+                    self.interrupted += 1
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
+                    if code:
+                        raise refused(code, what)
+                    return
+                yield data, kind, family, start, end
+
+    def _send(self, ask: bytes, what: str) -> None:
+        try:
+            self._socket.send(ask)
+        except OSError as error:
+            raise refused(error.errno or errno.EIO, what) from None
