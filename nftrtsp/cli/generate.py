@@ -69,20 +69,29 @@ def generate(config_path: Path | None, helper: str | None, as_json: bool) -> Non
 @click.command()
 @config_option
 @helper_option
+@click.option("--elsewhere", is_flag=True, help="Interfaces may be absent: the config is another machine's.")
+@netns_option
 @json_option
-def check(config_path: Path | None, helper: str | None, as_json: bool) -> None:
+def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json: bool) -> None:
     """Load the ruleset in a scratch network namespace: is it valid on this kernel? Touches nothing.
 
-    Needs no root where user namespaces are allowed.
+    Needs no root where user namespaces are allowed. Interfaces of the config that this machine lacks are an
+    error, for nft itself takes any name.
     """
     import json
+    import socket
 
+    from nftrtsp import paths
+    from nftrtsp.config import check_interfaces
     from nftrtsp.ruleset import names
     from nftrtsp.ruleset.build import build
     from nftrtsp.ruleset.render import render
     from nftrtsp.ruleset.scratch import canonical_listing
 
     config = load_config(config_path)
+    if not elsewhere:
+        present = {name for _, name in socket.if_nameindex()}
+        check_interfaces(config, present, place=(config_path or paths.config_file()).name)
     kind = settle(config, helper)
     _, stand_in = canonical_listing(render(build(config, kind)))
     if as_json:

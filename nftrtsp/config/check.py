@@ -13,6 +13,7 @@ from nftrtsp.errors import ConfigError
 # IFNAMSIZ - 1 characters; nft strings cannot hold a quote, and take a final asterisk for any ending.
 _INTERFACE = re.compile(r'[^\s/"*\\]{1,15}')
 _LARGEST_PAUSE = 30 * 86400
+_WIDEST_LAN = 8  # 10.0.0.0/8 is the largest private network, RFC 1918
 
 Fail = Callable[[str, str, str], NoReturn]
 
@@ -29,19 +30,26 @@ def check(config: Config, place: str) -> None:
     _check_boxes(config, fail)
 
 
+def _is_host(address: IPv4Address) -> bool:
+    """Whether a host may have it: not 0.x, not loopback, not multicast or beyond."""
+    return 1 <= address.packed[0] <= 223 and not address.is_loopback
+
+
 def _check_iptv(config: Config, fail: Fail) -> None:
     iptv = config.iptv
     if not _INTERFACE.fullmatch(iptv.interface):
         fail(
             "iptv.interface",
             f"{iptv.interface!r} is no interface name",
-            "1 to 15 characters, no '/' or blank",
+            "1 to 15 characters, no '/', '*' or blank",
         )
     if iptv.nat != "masquerade":
         try:
             IPv4Address(iptv.nat)
         except ValueError:
             fail("iptv.nat", f"{iptv.nat!r} is neither 'masquerade' nor an IPv4 address", "write one of them")
+        if not _is_host(IPv4Address(iptv.nat)):
+            fail("iptv.nat", f"{iptv.nat} is no address of a host", "name the IPTV interface's own")
     for index, network in enumerate(iptv.multicast):
         if not network.is_multicast:
             fail(f"iptv.multicast[{index}]", f"{network} is not multicast", "it must lie within 224.0.0.0/4")
@@ -60,11 +68,18 @@ def _check_lan(config: Config, fail: Fail) -> None:
         fail("lan.networks", "is empty", "name the network of the set-top boxes")
     for index, name in enumerate(lan.interfaces):
         if not _INTERFACE.fullmatch(name):
-            fail(f"lan.interfaces[{index}]", f"{name!r} is no interface name", "1 to 15 characters, no '/'")
+            fail(
+                f"lan.interfaces[{index}]",
+                f"{name!r} is no interface name",
+                "1 to 15 characters, no '/', '*'",
+            )
         if name == config.iptv.interface:
             fail(f"lan.interfaces[{index}]", f"{name!r} is the IPTV interface too", "they must be two")
         if name in lan.interfaces[:index]:
             fail(f"lan.interfaces[{index}]", f"{name!r} is listed twice", "list it once")
+    for index, network in enumerate(lan.networks):
+        if not _is_host(network.network_address) or network.prefixlen < _WIDEST_LAN:
+            fail(f"lan.networks[{index}]", f"{network} is no network of a LAN", "name the set-top boxes' own")
     _check_overlap(lan.networks, "lan.networks", fail)
     address = config.iptv.snat_address
     for network in lan.networks:
@@ -109,6 +124,11 @@ def _check_boxes(config: Config, fail: Fail) -> None:
             fail(f"stb[{index}].name", f"{box.name!r} is used twice", "give each its own name")
         if not all(character.isprintable() for character in box.name) or len(box.name) > 64:
             fail(f"stb[{index}].name", "holds control characters or is longer than 64", "shorten it")
-        if not any(box.address in network for network in config.lan.networks):
+        home = next((network for network in config.lan.networks if box.address in network), None)
+        if home is None:
             networks = ", ".join(str(network) for network in config.lan.networks)
             fail(f"stb[{index}].address", f"{box.address} lies outside lan.networks ({networks})", "mend one")
+        if home.prefixlen < 31 and box.address in (home.network_address, home.broadcast_address):
+            fail(
+                f"stb[{index}].address", f"{box.address} is no host's address in {home}", "name the box's own"
+            )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import msgspec
 
 from nftrtsp import paths
 from nftrtsp.config.check import check
-from nftrtsp.config.values import UNIT_SECONDS, Config, Iptv, Lan, MarkBits, Rtsp, Seconds, Stb
+from nftrtsp.config.decode import decode, explain
+from nftrtsp.config.values import Config, Iptv, Lan, Rtsp, Stb
 from nftrtsp.errors import ConfigError
 
-_DURATION = re.compile(r"([0-9]{1,9})\s*([smhd])")
+_PROFILE = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def load(path: Path) -> Config:
@@ -35,9 +36,9 @@ def parse(data: dict[str, Any], *, place: str = "nftrtsp.toml") -> Config:
     merged = _merge(load_profile(profile, place=f"{place}: profile"), known)
     _check_keys(merged, place)
     try:
-        config = msgspec.convert(merged, Config, dec_hook=_decode)
+        config = msgspec.convert(merged, Config, dec_hook=decode)
     except msgspec.ValidationError as error:
-        raise _from_msgspec(error, place) from None
+        raise explain(error, place) from None
     check(config, place)
     return config
 
@@ -54,7 +55,7 @@ def load_profile(name: str, *, place: str = "profile") -> dict[str, Any]:
     """Return the defaults of the profile ``name`` as TOML data, without its ``description``."""
     for folder in paths.profile_dirs():
         file = folder / f"{name}.toml"
-        if "/" not in name and file.is_file():
+        if _PROFILE.fullmatch(name) and file.is_file():
             data = _read_toml(file)
             data.pop("description", None)
             return data
@@ -105,8 +106,15 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _profile_remedy(name: str | None = None) -> str:
-    close = difflib.get_close_matches(name or "", profiles(), 1)
-    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(profiles())}"
+    close = _closest(name or "", profiles())
+    return f"did you mean {close!r}?" if close else f"choose one of {', '.join(profiles())}"
+
+
+def _closest(word: str, known: Sequence[str]) -> str | None:
+    import difflib  # only for a mistake: it costs each start 2 ms
+
+    found = difflib.get_close_matches(word, known, 1)
+    return found[0] if found else None
 
 
 _TABLES: dict[str, type[msgspec.Struct]] = {"iptv": Iptv, "lan": Lan, "rtsp": Rtsp}
@@ -133,47 +141,6 @@ def _check_known(data: dict[str, Any], struct: type[msgspec.Struct], place: str,
     fields = struct.__struct_fields__
     for key in data:
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, 1)
-            remedy = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(fields)}"
+            close = _closest(key, fields)
+            remedy = f"did you mean {close!r}?" if close else f"known here: {', '.join(fields)}"
             raise ConfigError("unknown key", place=f"{place}: {prefix}{key}", remedy=remedy)
-
-
-def _decode(kind: type, value: Any) -> Any:
-    if kind is Seconds:
-        return _seconds(value)
-    if kind is MarkBits:
-        return _mark(value)
-    if not isinstance(value, str):
-        raise ValueError(f"must be a text, not {type(value).__name__}")
-    return kind(value)
-
-
-def _seconds(value: object) -> Seconds:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not match:
-        raise ValueError(f"{value!r} is not a time; write it as '30s', '5m' or '1h'")
-    return Seconds(int(match[1]) * UNIT_SECONDS[match[2]])
-
-
-def _mark(value: object) -> MarkBits:
-    text = f"{value:#x}" if type(value) is int else str(value)
-    number, _, mask = text.partition("/")
-    try:
-        bits = MarkBits(int(number, 0), int(mask or number, 0))
-    except ValueError:
-        raise ValueError(f"{value!r} is not a mark; write it as '0x100000/0x100000'") from None
-    if not 0 < bits.value <= 0xFFFFFFFF or not 0 < bits.mask <= 0xFFFFFFFF or bits.value & ~bits.mask:
-        raise ValueError(f"{value!r}: the value must be of 32 bits, not zero, and lie within the mask")
-    return bits
-
-
-def _from_msgspec(error: msgspec.ValidationError, place: str) -> ConfigError:
-    """Turn msgspec's ``… - at `$.iptv.nat``` into our place and sentence."""
-    text, _, where = str(error).partition(" - at `$")
-    key = where.rstrip("`").lstrip(".").replace("[...]", "")
-    missing = re.match(r"Object missing required field `(\w+)`", text)
-    if missing:
-        key = f"{key}.{missing[1]}".lstrip(".")
-        return ConfigError("is missing", place=f"{place}: {key}", remedy="see `nftrtsp init` for an example")
-    text = text.replace("Expected `array`", "must be a list").replace("Expected `", "must be `")
-    return ConfigError(text[:1].lower() + text[1:], place=f"{place}: {key}", remedy="mend that key")
