@@ -1,0 +1,85 @@
+"""Flows as rows of a list, or as JSON lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from nftrtsp.cli import words
+from nftrtsp.cli.columns import Cell, aligned
+from nftrtsp.cli.writing import json_lines
+from nftrtsp.conntrack.record import of_flow, protocol_text
+from nftrtsp.conntrack.role import Part, Role, Roles
+
+if TYPE_CHECKING:
+    from nftrtsp.config import Config
+    from nftrtsp.conntrack.flow import Flow
+    from nftrtsp.conntrack.table import Rate
+
+HEAD = ("STB", "ROLE", "SERVER", ">PORT", "PROTO", ">BYTES", ">AGE", "MEANING")
+WATCH_HEAD = (*HEAD[:6], ">RATE", *HEAD[6:])
+
+
+def flow_lines(pairs: Iterable[tuple[Flow, Part]], roles: Roles) -> Iterator[str]:
+    """Yield the JSON object of each flow."""
+    return json_lines(of_flow(flow, roles, part) for flow, part in pairs)
+
+
+def flow_rows(
+    pairs: Iterable[tuple[Flow, Part]],
+    roles: Roles,
+    config: Config,
+    rates: dict[int, Rate] | None = None,
+) -> Iterator[str]:
+    """Yield the lines of the list of flows; with ``rates`` they get a column of their own."""
+    now = time.time()
+
+    def rows() -> Iterator[list[Cell]]:
+        for flow, part in pairs:
+            cells = [(roles.name(part.stb), "name"), *_place(flow, part), (_carried(flow), "")]
+            if rates is not None:
+                known = rates.get(flow.id)
+                style = "good" if known and known.bytes else "dim"
+                cells.append((words.rate(known.bytes) if known else "", style))
+            cells.append((words.duration(now - flow.start / 1e9) if flow.start else "?", ""))
+            yield [*cells, _meaning(flow, part, config)]
+
+    return aligned(HEAD if rates is None else WATCH_HEAD, rows())
+
+
+def pause_of(flow: Flow, config: Config) -> int:
+    """Return the timeout in seconds that a marked film has from our ruleset, 0 for other flows."""
+    mark = config.rtsp.mark
+    return int(config.rtsp.pause) if flow.mark & mark.mask == mark.value else 0
+
+
+def _place(flow: Flow, part: Part) -> list[Cell]:
+    """Who it is with: the server's end and the port on our side; for other flows both ends."""
+    orig = flow.orig
+    if part.role is Role.MEDIA:
+        server, port = words.endpoint(orig.src, orig.sport), orig.dport
+    elif part.role is Role.CONTROL:
+        server, port = words.endpoint(orig.dst, orig.dport), orig.sport
+    else:
+        ends = words.endpoint(orig.src, orig.sport), words.endpoint(orig.dst, None)
+        server, port = " → ".join(ends), orig.dport
+    style = "dim" if part.role is Role.OTHER else ""
+    return [
+        (part.role.value, style),
+        (server, ""),
+        ("" if port is None else str(port), ""),
+        (protocol_text(orig.proto), ""),
+    ]
+
+
+def _carried(flow: Flow) -> str:
+    if flow.counters_orig is None or flow.counters_reply is None:
+        return "?"
+    return words.size(flow.counters_orig.bytes + flow.counters_reply.bytes)
+
+
+def _meaning(flow: Flow, part: Part, config: Config) -> Cell:
+    meaning = words.of_flow(flow, part.role, pause_of(flow, config))
+    style = "warn" if meaning.startswith("paused") else "good" if meaning.startswith("playing") else ""
+    return meaning, style

@@ -1,0 +1,36 @@
+"""Lines to stdout: a pipe that was closed ends the command quietly, a reader gets each batch at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+def json_lines(records: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield one JSON object a line."""
+    import msgspec
+
+    encode = msgspec.json.Encoder().encode
+    for record in records:
+        yield encode(record).decode()
+
+
+def write(lines: Iterable[str]) -> None:
+    """Write lines to stdout and flush it; a closed pipe is raised here and ends the command quietly."""
+    out = sys.stdout.write
+    for line in lines:
+        out(line + "\n")
+    sys.stdout.flush()
+
+
+def closed() -> bool:
+    """Whether the reader of stdout has gone: then there is nobody left to write for."""
+    import select
+
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # POLLERR and POLLHUP are always told
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return False
