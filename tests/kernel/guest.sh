@@ -4,9 +4,10 @@
 #   tests/kernel/guest.sh bookworm python3 -m pytest tests/kernel/test_x.py
 #   tests/kernel/guest.sh trixie sh -c 'modprobe nfnetlink_cthelper && python3 -m nftrtsp.rtsp.userspace'
 #
-# In the guest: root, 2 processors, the checkout read-only at /checkout (and there the command starts), nftrtsp and its
-# dependencies importable, `nftrtsp` on PATH, $RESULTS (default: none) read-write at /results. No network at all but what
-# the command makes. Emulated: all is 3 to 20 times slower than here. A boot takes about 20 s.
+# In the guest: root, 2 processors, the checkout at /checkout (there the command starts; what it writes there is lost with
+# the guest), nftrtsp and its dependencies importable, `nftrtsp` on PATH, $RESULTS (if set) read-write at /results, the
+# RTSP module in /opt/nftrtsp/module/{stock,any-source} (bookworm). No network but what the command makes. All is
+# emulated, 3 to 20 times slower than here; a boot takes about 20 s.
 # NFTRTSP_GUEST_MEMORY (default 1G), NFTRTSP_GUEST_SECONDS (default 900): then the machine is stopped, status 124.
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
@@ -16,14 +17,17 @@ shift
 [ $# -gt 0 ] || { echo "usage: guest.sh bookworm|trixie COMMAND" >&2; exit 2; }
 
 folder=$("$checkout/tests/kernel/images.sh" "$suite")
-kernel=$(echo "$folder"/boot/vmlinuz-*)
+kernel=$(echo "$folder"/root/boot/vmlinuz-*)
 export PATH=$cache/virtme/bin:$PATH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 {
   echo '#!/bin/sh'
-  echo 'export HOME=/root LC_ALL=C.UTF-8 PYTHONPATH=/checkout:/opt/nftrtsp/python PYTHONPYCACHEPREFIX=/tmp/pycache'
+  # Over the shared checkout lies a file system of the guest's own: what Python compiles and tests write goes there.
+  echo 'mkdir -p /run/written/upper /run/written/work'
+  echo 'mount -t overlay -o lowerdir=/run/checkout,upperdir=/run/written/upper,workdir=/run/written/work o /checkout'
+  echo 'export HOME=/root LC_ALL=C.UTF-8 PYTHONPATH=/checkout:/opt/nftrtsp/python'
   echo 'export PATH=/opt/nftrtsp/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NFTRTSP_GUEST='"$suite"
   echo 'cd /checkout || exit 1'
   printf 'exec'
@@ -31,11 +35,11 @@ trap 'rm -rf "$work"' EXIT
   echo
 } >"$work/run"
 
-share=(--rodir="/checkout=$checkout" --rodir="/run/nftrtsp-command=$work")
+share=(--rodir="/run/checkout=$checkout" --rodir="/run/command=$work")
 [ -z "${RESULTS:-}" ] || share+=(--rwdir="/results=$RESULTS")
 # /dev/kvm may exist and still not work. Through cat, since the emulator opens its standard output anew and so truncates a file.
 status=0
 timeout --signal=TERM --kill-after=10 "${NFTRTSP_GUEST_SECONDS:-900}" \
-  vng --run "$kernel" --root "$folder" --user root --disable-kvm --cpus 2 --memory "${NFTRTSP_GUEST_MEMORY:-1G}" \
-  "${share[@]}" -- "bash /run/nftrtsp-command/run" </dev/null 2>&1 | cat || status=$?
+  vng --run "$kernel" --root-disk "$folder/root.ext4" --root-fstype ext4 --user root --disable-kvm --cpus 2 --memory "${NFTRTSP_GUEST_MEMORY:-1G}" \
+  "${share[@]}" -- "bash /run/command/run" </dev/null 2>&1 | cat || status=$?
 exit "$status"
