@@ -118,6 +118,11 @@ class Dialogue:
         self._server = _Side()
         self._pending: OrderedDict[int | None, _Pending] = OrderedDict()
 
+    @property
+    def lost(self) -> int:
+        """Bytes of both directions that were never seen."""
+        return self._client.stream.lost + self._server.stream.lost
+
     def incomplete(self, *, from_client: bool) -> bool:
         """Whether part of a message was seen whose end is still to come."""
         side = self._client if from_client else self._server

@@ -36,6 +36,11 @@ class Dialogues:
     def __iter__(self) -> Iterator[Dialogue]:
         return iter(list(self._by_key.values()))
 
+    @property
+    def lost(self) -> int:
+        """Bytes of the connections followed now that were never seen."""
+        return sum(dialogue.lost for dialogue in self._by_key.values())
+
     def find(self, connection: Connection) -> Dialogue | None:
         """Return the dialogue of ``connection``."""
         return self._by_key.get(_key(connection))

@@ -14,7 +14,7 @@ class Note(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One event of the published stream (see :mod:`nftrtsp.rtsp.publish`); absent parts do not apply.
 
     ``event`` is one of ``connection-open connection-close setup response way-open way-refused way-closed play
-    pause teardown rewrite overrun garbage``. ``way`` is a record of :meth:`Ways.record`.
+    pause teardown rewrite overrun garbage``. ``way`` is a record of :func:`nftrtsp.rtsp.ways.way_record`.
     """
 
     event: str

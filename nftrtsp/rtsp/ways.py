@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 
+from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
+from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Tuple
+from nftrtsp.conntrack.record import of_expectation
+from nftrtsp.conntrack.role import Roles
+
 #: RFC 2326 section 12.37: a session without ``timeout`` ends after 60 seconds without a sign of life.
 DEFAULT_SESSION_TIMEOUT = 60
 _MAX_CLAIMS = 8  # of one way: a set-top box that asks again and again on new connections keeps the newest
-
-ANY = "0.0.0.0"  # noqa: S104 - the any-source address, bound to nothing
 
 
 class Connection(msgspec.Struct, frozen=True, gc=False):
@@ -41,7 +44,7 @@ class Claim:
     box last gave a sign of life. ``groups`` are the public ports of each transport that was asked for.
     """
 
-    __slots__ = ("connection", "cseq", "groups", "seen", "session", "timeout", "uri")
+    __slots__ = ("connection", "cseq", "groups", "noted", "seen", "session", "timeout", "uri")
 
     def __init__(self, connection: Connection, uri: str, cseq: int | None, now: float) -> None:
         self.connection = connection
@@ -51,16 +54,18 @@ class Claim:
         self.timeout: int | None = None
         self.seen = now
         self.groups: list[tuple[int, ...]] = []
+        self.noted = False  # for the helper: the session has been written down
 
 
 class Way:
     """A way open: UDP from any source to the router's ``port`` goes to ``stb``'s ``stb_port``.
 
     ``stb`` is a packed address. ``port`` and ``stb_port`` differ only where a clash was solved by giving the
-    server another port. ``master`` is the control connection that asked first.
+    server another port. ``master`` is the control connection that asked first. ``router`` is the packed
+    address that the media server sends to, all zero while it is not known.
     """
 
-    __slots__ = ("claims", "master", "opened", "port", "stb", "stb_port")
+    __slots__ = ("claims", "master", "opened", "port", "router", "stb", "stb_port")
 
     def __init__(self, port: int, stb: bytes, stb_port: int, master: Connection, now: float) -> None:
         self.port = port
@@ -68,6 +73,7 @@ class Way:
         self.stb_port = stb_port
         self.master = master
         self.opened = now
+        self.router = bytes(4)
         self.claims: list[Claim] = []
 
     def __repr__(self) -> str:
@@ -184,27 +190,23 @@ class Ways:
             if not claims:
                 del self._by_session[key]
 
-    def record(self, way: Way, timeout: float) -> dict[str, Any]:
-        """Return ``way`` as lists and events show it (DESIGN 5); ``timeout`` in seconds is what is left."""
-        master = way.master
-        stb = str(IPv4Address(way.stb))
-        return {
-            "kind": self.kind,
-            "id": way.port,
-            "timeout": max(0, int(timeout)),
-            "proto": "udp",
-            "tuple": {"src": ANY, "sport": 0, "dst": ANY, "dport": way.port},
-            "mask": {"src": ANY, "sport": 0, "dst": ANY, "dport": 65535},
-            "master": {
-                "src": str(IPv4Address(master.client)),
-                "sport": master.client_port,
-                "dst": str(IPv4Address(master.server)),
-                "dport": master.server_port,
-            },
-            "helper": "rtsp",
-            "class": 0,
-            "flags": ["permanent"],
-            "nat": {"direction": 1, "src": stb, "sport": way.stb_port},
-            "any_source": True,
-            "stb": stb,
-        }
+
+def way_record(way: Way, kind: str, timeout: float, roles: Roles) -> dict[str, Any]:
+    """Return ``way`` as lists and events show it; ``timeout`` in seconds is what is left of it.
+
+    An expectation of ours and a pinhole are one thing to those who read: the keys are the same.
+    """
+    master = way.master
+    stb = Tuple(way.stb, bytes(4), IPPROTO_UDP, way.stb_port, 0)
+    expectation = Expectation(
+        AF_INET,
+        Tuple(bytes(4), way.router, IPPROTO_UDP, 0, way.port),
+        Tuple(bytes(4), b"\xff" * 4 if any(way.router) else bytes(4), IPPROTO_UDP, 0, 0xFFFF),
+        Tuple(master.client, master.server, IPPROTO_TCP, master.client_port, master.server_port),
+        timeout=max(0, int(timeout)),
+        id=way.port,
+        flags=1,
+        nat=ExpectationNat(1, stb),
+        helper="rtsp",
+    )
+    return {**of_expectation(expectation, roles), "kind": kind}

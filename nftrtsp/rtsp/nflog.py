@@ -1,0 +1,145 @@
+"""Copies of packets from the ruleset's ``log group`` rules, over NFLOG.
+
+Source: linux/netfilter/nfnetlink_log.h, net/netfilter/nfnetlink_log.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+from nftrtsp.conntrack import wire
+from nftrtsp.conntrack.socket import open_netlink
+from nftrtsp.errors import BusyError, KernelError, MalformedError, PrivilegeError, UnsupportedError
+
+_PACKET = 0  # NFULNL_MSG_*
+_CONFIG = 1
+_CFG_CMD = 1  # NFULA_CFG_*
+_CFG_MODE = 2
+_CFG_NLBUFSIZ = 3
+_CFG_QTHRESH = 5
+_CMD_BIND = 1  # NFULNL_CFG_CMD_*
+_COPY_PACKET = 2  # NFULNL_COPY_*
+_PAYLOAD = 9  # NFULA_*
+_PREFIX = 10
+_SO_RCVBUFFORCE = 33
+
+#: Bytes that copies may occupy in the kernel before it drops more of them and says ENOBUFS.
+RECEIVE_BUFFER = 16 << 20
+
+
+class Nflog:
+    """One NFLOG group of this network namespace; only one process may read a group.
+
+    ``prefix``: copies of rules with another one are passed over. ``copy`` bytes of each packet are asked for
+    at most (a rule's ``snaplen`` may say less). Raises :class:`PrivilegeError`, :class:`BusyError` when
+    somebody else reads the group, :class:`UnsupportedError` when the kernel has no NFLOG.
+    """
+
+    def __init__(self, group: int, prefix: str, *, copy: int = 65535) -> None:
+        self.group = group
+        #: How often the kernel said ENOBUFS: copies were lost, it never says how many.
+        self.overruns = 0
+        self._prefix = prefix.encode()
+        self._socket = open_netlink()
+        try:
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            except PermissionError:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            self._configure(wire.u8(_CFG_CMD, _CMD_BIND))
+            self._configure(
+                wire.attribute(_CFG_MODE, struct.pack("!IBB", copy, _COPY_PACKET, 0)),
+                wire.be32(_CFG_NLBUFSIZ, 1 << 17),
+                wire.be32(_CFG_QTHRESH, 1),  # at once: a set-top box waits
+            )
+        except BaseException:
+            self._socket.close()
+            raise
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        """Stop reading; the rules go on, unread."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """The file descriptor, for select and poll."""
+        return self._socket.fileno()
+
+    def receive(self, limit: int = 256) -> list[bytes]:
+        """Return the IP packets, or their beginnings, that have come in at most ``limit`` datagrams."""
+        packets: list[bytes] = []
+        for _ in range(limit):
+            try:
+                data = self._socket.recv(1 << 18)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.overruns += 1
+                continue
+            packets.extend(payloads(data, self._prefix))
+        return packets
+
+    def _configure(self, *attributes: bytes) -> None:
+        self._socket.send(
+            wire.message(
+                wire.NFNL_SUBSYS_ULOG,
+                _CONFIG,
+                wire.NLM_F_ACK,
+                b"".join(attributes),
+                resource=self.group,
+            )
+        )
+        data = self._socket.recv(1 << 16)
+        number = -int.from_bytes(data[16:20], sys.byteorder, signed=True)
+        if number:
+            raise self._refused(number)
+
+    def _refused(self, number: int) -> Exception:
+        place = f"NFLOG group {self.group}"
+        if number == errno.EPERM:
+            return PrivilegeError("reading it was refused", place=place, remedy="run it as root")
+        if number == errno.EBUSY:
+            return BusyError(
+                "another program reads it",
+                place=place,
+                remedy="stop that one, or set rtsp.log_group and apply",
+            )
+        if number in (errno.EOPNOTSUPP, errno.EINVAL):
+            return UnsupportedError(
+                "this kernel has no NFLOG",
+                place=place,
+                remedy="load nfnetlink_log, or use another rtsp.helper",
+                errno=number,
+            )
+        return KernelError(f"was not opened: {os.strerror(number)}", place=place, errno=number)
+
+
+def payloads(data: bytes, prefix: bytes) -> Iterator[bytes]:
+    """Yield the packets in a datagram of NFLOG whose rule has ``prefix``; malformed ones are passed over."""
+    position = 0
+    while position + wire.HEADER_SIZE <= len(data):
+        size, kind = struct.unpack_from("=IH", data, position)
+        if size < wire.HEADER_SIZE or position + size > len(data):
+            return
+        if kind == wire.NFNL_SUBSYS_ULOG << 8 | _PACKET:
+            try:
+                parts = {
+                    part: (start, end)
+                    for part, start, end in wire.attributes(
+                        data, position + wire.HEADER_SIZE, position + size
+                    )
+                }
+            except MalformedError:
+                parts = {}
+            start, end = parts.get(_PREFIX, (0, 0))
+            if data[start:end].rstrip(b"\0") == prefix and _PAYLOAD in parts:
+                start, end = parts[_PAYLOAD]
+                yield data[start:end]
+        position += size + 3 & ~3

@@ -1,0 +1,231 @@
+"""A helper as a service: the only one of its router, its loop, its log, its readers, its signals.
+
+Both helpers of ours run in one: it holds the lock and the pid file, publishes, tells systemd, and calls back
+when a descriptor is readable or a time has come. One thread; SIGTERM and SIGINT end the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from types import FrameType
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from nftrtsp import __version__, paths
+from nftrtsp.config import Config
+from nftrtsp.rtsp.lock import Lock
+from nftrtsp.rtsp.note import Note
+from nftrtsp.rtsp.notify import notify, watchdog_interval
+from nftrtsp.rtsp.policy import RefusalLog
+from nftrtsp.rtsp.publish import Publisher
+
+
+class Readable(Protocol):
+    """What has a descriptor to wait for."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
+class Counters(msgspec.Struct):
+    """What a helper counted since it started. ``lost`` is bytes of control connections that were not seen."""
+
+    packets: int = 0
+    connections: int = 0
+    setups: int = 0
+    opened: int = 0
+    refused: int = 0
+    closed: int = 0
+    garbage: int = 0
+    rewritten: int = 0
+    overruns: int = 0
+    lost: int = 0
+
+
+class _Timer(msgspec.Struct):
+    every: float
+    due: float
+    call: Callable[[], None]
+
+
+class Service:
+    """One running helper of ``kind``; ``why`` it was chosen is published. ``ways`` returns the ways' JSON.
+
+    Use it as a context manager; then :meth:`watch` and :meth:`every`, :meth:`ready`, :meth:`run`.
+    Entering raises :class:`BusyError` when another helper of this router runs.
+    """
+
+    def __init__(self, config: Config, kind: str, why: str, ways: Callable[[], list[dict[str, Any]]]) -> None:
+        self.config = config
+        self.kind = kind
+        self.why = why
+        self.counters = Counters()
+        self._ways = ways
+        self._since = time.time()
+        self._refusals = RefusalLog()
+        self._stopped = False
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._timers: list[_Timer] = []
+        self._poll = select.epoll()
+        self._old_handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._lock = Lock(paths.run_dir())
+        try:
+            self._publisher = Publisher(self._greeting)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._wake, self._wakened = socket.socketpair()
+        for end in (self._wake, self._wakened):
+            end.setblocking(False)
+        self._old_wakeup = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._old_handlers[number] = signal.signal(number, self._stop)
+        self.watch(self._wakened, self._drain)
+        self.watch(self._publisher, self._publisher.accept)
+        if interval := watchdog_interval():
+            self.every(interval, _alive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        notify("STOPPING=1")
+        signal.set_wakeup_fd(self._old_wakeup)
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        self._publisher.close()
+        self._poll.close()
+        self._wake.close()
+        self._wakened.close()
+        self._lock.release()
+
+    def watch(self, source: Readable, call: Callable[[], None]) -> None:
+        """Call ``call`` whenever ``source`` is readable."""
+        self._calls[source.fileno()] = call
+        self._poll.register(source.fileno(), select.EPOLLIN)
+
+    def every(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call ``call`` every so many seconds, first after that time."""
+        self._timers.append(_Timer(seconds, time.monotonic() + seconds, call))
+
+    def ready(self, status: str) -> None:
+        """Say that the helper serves: to systemd and in the log."""
+        notify("READY=1", f"STATUS={status}", f"MAINPID={os.getpid()}")
+        self.say(status)
+
+    def status(self, text: str) -> None:
+        """Say in one line what the helper does now, where systemd shows it."""
+        notify(f"STATUS={text}")
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        while not self._stopped:
+            now = time.monotonic()
+            wait = max(0.0, min((timer.due for timer in self._timers), default=now + 3600) - now)
+            for fd, _event in self._poll.poll(wait):
+                call = self._calls.get(fd)
+                if call is not None:
+                    call()
+            now = time.monotonic()
+            for timer in self._timers:
+                if timer.due <= now:
+                    timer.due = now + timer.every
+                    timer.call()
+
+    def say(self, text: str) -> None:
+        """Write one line to the log (standard error, which systemd puts into the journal)."""
+        with contextlib.suppress(OSError):
+            print(f"nftrtsp helper: {text}", file=sys.stderr, flush=True)
+
+    def tell(self, note: Note) -> None:
+        """Count, publish and log what the helper saw or did."""
+        self._count(note)
+        self._publisher.publish(note)
+        text = sentence(note, self._name(note.stb))
+        if text is None:
+            return
+        if note.event in ("way-refused", "garbage") and note.stb:
+            held = self._refusals.admit(IPv4Address(note.stb).packed, time.monotonic())
+            if held is None:
+                return
+            text += f" ({held} more refusals were not logged)" if held else ""
+        self.say(text)
+
+    def _name(self, stb: str | None) -> str:
+        if stb is None:
+            return ""
+        name = self.config.stb_name(IPv4Address(stb))
+        return stb if name == stb else f"{name} ({stb})"
+
+    def _count(self, note: Note) -> None:
+        counter = _COUNTED.get(note.event)
+        if counter:
+            setattr(self.counters, counter, getattr(self.counters, counter) + 1)
+
+    def _greeting(self) -> dict[str, Any]:
+        return {
+            "event": "hello",
+            "time": time.time(),
+            "kind": self.kind,
+            "why": self.why,
+            "pid": os.getpid(),
+            "since": self._since,
+            "version": __version__,
+            "ways": self._ways(),
+            "counters": {
+                **msgspec.structs.asdict(self.counters),
+                "readers": self._publisher.readers,
+                "readers_dropped": self._publisher.dropped,
+            },
+        }
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopped = True
+
+    def _drain(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wakened.recv(64)
+
+
+_COUNTED = {
+    "connection-open": "connections",
+    "setup": "setups",
+    "way-open": "opened",
+    "way-refused": "refused",
+    "way-closed": "closed",
+    "garbage": "garbage",
+    "rewrite": "rewritten",
+    "overrun": "overruns",
+}
+
+
+def _alive() -> None:
+    notify("WATCHDOG=1")
+
+
+def sentence(note: Note, who: str) -> str | None:
+    """Return the log line for ``note``, or None for what a log need not hold."""
+    if note.event == "way-open":
+        return f"{who}: UDP port {note.port} is open"
+    if note.event == "way-closed":
+        return f"{who}: UDP port {note.port} is closed: {note.reason}"
+    if note.event == "way-refused":
+        return f"{who}: refused: {note.reason}"
+    if note.event == "garbage":
+        return f"{who}: what is said to {note.server} is not RTSP, no longer read: {note.reason}"
+    if note.event == "rewrite":
+        return f"{who}: rewritten: {note.reason}"
+    if note.event == "overrun":
+        return f"packets came faster than they were read, some were not seen: {note.reason}"
+    if note.event == "response" and note.status is not None and note.status >= 300:
+        return f"{who}: {note.server} answered {note.status} {note.reason}"
+    return None
