@@ -1,0 +1,141 @@
+"""A first configuration from what a machine has: which link is guessed to be what, and what is written."""
+
+from __future__ import annotations
+
+import tomllib
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from nftrtsp.config import load_profile, parse, profiles
+from nftrtsp.draft import Guess, Link, draft, guess, write
+from nftrtsp.errors import ConfigError
+
+
+def link(name: str, *addresses: str, kind: str = "", vlan: int | None = None, **more: bool) -> Link:
+    return Link(name, kind, vlan, tuple(IPv4Interface(address) for address in addresses), **more)
+
+
+BRIDGE = link("br0", "192.168.1.1/24", kind="bridge")
+LAN_PORT = link("eth1", bridged=True)
+INTERNET = link("ppp0", "203.0.113.7/32", default_route=True)
+TV = link("vlan2", "10.214.0.2/9", kind="vlan", vlan=2)
+DOCKER = link("docker0", "172.17.0.1/16", kind="bridge")
+FOREIGN = [DOCKER, link("virbr0", "192.168.122.1/24", kind="bridge"), link("wg0", "10.8.0.1/24")]
+
+# links, profile -> IPTV interface, LAN interfaces, a word of each reason
+GUESSES = {
+    "a router as the design has it": (
+        [INTERNET, LAN_PORT, BRIDGE, TV],
+        "movistar",
+        ("vlan2", ("br0",), "usual name", "bridge"),
+    ),
+    "a VLAN of the usual number by another name": (
+        [INTERNET, BRIDGE, link("wan-tv", kind="vlan", vlan=2), link("eth0.3", kind="vlan", vlan=3)],
+        "movistar",
+        ("wan-tv", ("br0",), "usual number, 2", "bridge"),
+    ),
+    "a VLAN told by its name only": (
+        [link("eth0.4"), BRIDGE],
+        "telia-ee",
+        ("eth0.4", ("br0",), "usual number, 4", "bridge"),
+    ),
+    "no profile: the VLAN with a 10.x address, not the one without": (
+        [link("eth0.3", "198.51.100.1/24", kind="vlan", vlan=3), TV, INTERNET, BRIDGE],
+        "generic",
+        ("vlan2", ("br0",), "10.214.0.2/9", "bridge"),
+    ),
+    "no profile, a plain interface with a 10.x address": (
+        [INTERNET, link("eth3", "10.20.0.2/16"), BRIDGE],
+        "generic",
+        ("eth3", ("br0",), "10.20.0.2/16", "bridge"),
+    ),
+    "TV that comes with the Internet": (
+        [link("eth0", "203.0.113.7/24", default_route=True), BRIDGE],
+        "freebox",
+        ("eth0", ("br0",), "Internet", "bridge"),
+    ),
+    "bridges and tunnels of other programs are no LAN and no uplink": (
+        [*FOREIGN, INTERNET, BRIDGE],
+        "generic",
+        ("vlan2", ("br0",), "not found", "bridge"),
+    ),
+    "a LAN without a bridge": (
+        [INTERNET, TV, link("lan0", "192.168.7.1/24")],
+        "movistar",
+        ("vlan2", ("lan0",), "usual name", "an interface"),
+    ),
+    "a LAN within 10.x is not taken for TV when it is a bridge": (
+        [INTERNET, link("br-lan", "10.0.0.1/24", kind="bridge"), TV],
+        "generic",
+        ("vlan2", ("br-lan",), "10.214.0.2/9", "bridge"),
+    ),
+    "nothing at all": ([], "movistar", ("vlan2", ("br0",), "not found", "no private network")),
+    "an IPTV interface that is called like our example LAN": (
+        [link("br0", "10.1.0.1/16", kind="vlan", vlan=9)],
+        "generic",
+        ("br0", ("br-lan",), "10.1.0.1/16", "no private network"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GUESSES)
+def test_guess(case: str) -> None:
+    links, profile, (iptv, lan, why_iptv, why_lan) = GUESSES[case]
+    found = guess(links, load_profile(profile))
+    assert (found.iptv, found.lan) == (iptv, lan)
+    assert why_iptv in found.why_iptv
+    assert why_lan in found.why_lan
+
+
+@pytest.mark.parametrize("profile", profiles())
+@pytest.mark.parametrize("case", GUESSES)
+def test_whatever_is_guessed_the_draft_loads_and_says_it(case: str, profile: str) -> None:
+    defaults = load_profile(profile)
+    found = guess(GUESSES[case][0], defaults)
+    config = parse(tomllib.loads(draft(found, profile, defaults)))
+    assert config.profile == profile
+    assert config.iptv.interface == found.iptv
+    assert config.lan.interfaces == found.lan
+    assert config.lan.networks == found.networks
+    assert config.stb == ()
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_the_keys_that_are_commented_out_are_what_holds(profile: str) -> None:
+    defaults = load_profile(profile)
+    text = draft(guess([BRIDGE, TV], defaults), profile, defaults)
+    uncommented = "\n".join(
+        line.removeprefix("# ") if " = " in line.partition("  ")[0] and line.startswith("# ") else line
+        for line in text.splitlines()
+        if "[[stb]]" not in line and "Living room" not in line and "# address" not in line
+    )
+    assert uncommented != text
+    assert parse(tomllib.loads(uncommented)) == parse(tomllib.loads(text))
+
+
+def test_the_example_box_lies_in_the_lan() -> None:
+    for network in ("192.168.1.0/24", "192.168.1.0/29", "10.0.0.0/8"):
+        found = Guess("vlan2", ("br0",), (IPv4Network(network),), "a", "b")
+        text = draft(found, "generic", {}).replace("# [[stb]]", "[[stb]]").replace("# address", "address")
+        config = parse(tomllib.loads(text))
+        assert config.stb[0].address in IPv4Network(network)
+
+
+def test_write_never_leaves_half_a_file_and_never_overwrites_unasked(tmp_path: Path) -> None:
+    target = tmp_path / "etc" / "nftrtsp.toml"
+    write(target, "one")
+    assert target.read_text() == "one"
+    with pytest.raises(ConfigError, match="is there already"):
+        write(target, "two")
+    assert target.read_text() == "one"
+    write(target, "three", overwrite=True)
+    assert target.read_text() == "three"
+    assert [file.name for file in target.parent.iterdir()] == ["nftrtsp.toml"]
+
+
+def test_write_says_where_it_may_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write(tmp_path / "file" / "nftrtsp.toml", "text")
