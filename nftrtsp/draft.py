@@ -90,9 +90,7 @@ def guess(links: Sequence[Link], profile: dict[str, Any]) -> Guess:
     lan = _guess_lan([link for link in links if link.name != iptv])
     if lan is None:
         name = "br0" if iptv != "br0" else "br-lan"
-        why = (
-            f"no interface here has a private network; {name} and {_EXAMPLE_NETWORK} are examples: name yours"
-        )
+        why = f"no private network found here, so {name} and {_EXAMPLE_NETWORK} are examples: name yours"
         return Guess(iptv, (name,), (_EXAMPLE_NETWORK,), why_iptv, why)
     networks = tuple(dict.fromkeys(address.network for address in lan.addresses if _private(address)))
     what = "a bridge" if lan.kind == "bridge" else "an interface"
