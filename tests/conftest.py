@@ -1,13 +1,26 @@
-"""Marks that say what a test needs; what is absent is skipped with its reason."""
+"""Marks that say what a test needs, and how hypothesis runs."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Time is no verdict here: these machines are shared and slow at times. In CI the examples are the same at each
+# run, so that a red run can be run again; elsewhere they are new each time.
+settings.register_profile(
+    "nftrtsp",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+)
+settings.load_profile("nftrtsp")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs root where we are not, with that reason."""
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root: network namespaces and nftables")
