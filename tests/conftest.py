@@ -7,8 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Time is no verdict here: these machines are shared and slow at times. In CI the examples are the same at each
-# run, so that a red run can be run again; elsewhere they are new each time.
+# Time is no verdict here: these machines are shared and slow at times. In CI the examples are the same at
+# each run, so that a red run can be run again; elsewhere they are new each time.
 settings.register_profile(
     "nftrtsp",
     deadline=None,
