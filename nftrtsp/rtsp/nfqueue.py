@@ -78,6 +78,9 @@ MAX_WAITING = 16384
 #: MAX_WAITING is reached, so what passes unseen shows as ENOBUFS and is counted.
 RECEIVE_BUFFER = 8 << 20
 
+#: Sequence number of a watchdog's request.
+UNBOUND = 0x0D06
+
 _PACKET_HDR = struct.Struct("!IHB")
 _VERDICT_HDR = struct.Struct("!II")
 _LARGEST_DATAGRAM = 1 << 17
@@ -144,6 +147,17 @@ def encode_accept_up_to(queue: int, packet: int) -> bytes:
     """Return one verdict that accepts all packets that wait up to number ``packet``."""
     parts = attribute(NFQA_VERDICT_HDR, _VERDICT_HDR.pack(NF_ACCEPT, packet))
     return message(NFNL_SUBSYS_QUEUE, NFQNL_MSG_VERDICT_BATCH, 0, parts, resource=queue)
+
+
+def encode_rescue(queue: int) -> bytes:
+    """Return what frees the packets of a process that is stuck: all of them accepted, the queue unbound.
+
+    The acknowledgement of the second request has the sequence number UNBOUND.
+    """
+    unbind = attribute(NFQA_CFG_CMD, struct.pack("!BBH", NFQNL_CFG_CMD_UNBIND, 0, 0))
+    return encode_accept_up_to(queue, 0x7FFFFFFF) + message(
+        NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, NLM_F_ACK, unbind, sequence=UNBOUND, resource=queue
+    )
 
 
 #: For ``ct`` of a verdict: takes the helper off the connection, and its expectations with it. Its packets no
@@ -276,17 +290,17 @@ class Queue:
                         raise
                     self.overruns += 1
                     continue
-                for kind, _, _, _, start, end in decode.messages(data):
+                for kind, _, number, _, start, end in decode.messages(data):
                     if kind == NLMSG_ERROR:
-                        self._note_error(data, start)
+                        self._note_error(data, start, number)
                     elif kind == NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET:
                         packets.append(decode_packet(data, start, end))
         return packets
 
-    def _note_error(self, data: bytes, start: int) -> None:
+    def _note_error(self, data: bytes, start: int, number: int) -> None:
         code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
         # ENOENT: the packet is gone, flushed with its interface. Nothing waits for us any more.
-        if code in (errno.ENODEV, errno.EPERM):
+        if code in (errno.ENODEV, errno.EPERM) or (number == UNBOUND and not code):
             self.lost = True
 
     def answer(self, verdicts: Iterable[bytes]) -> None:

@@ -7,25 +7,33 @@ number (:class:`Overlay`) and replaced again in each copy.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from nftrtsp.rtsp.message import Message, Span
 from nftrtsp.rtsp.stream import distance
 
 #: Fields whose values nobody reads by machine: they give up bytes where an address becomes longer.
-_EXPENDABLE = (b"user-agent", b"server", b"date")
+_EXPENDABLE = re.compile(rb"^(?:user-agent|server|date)[ \t]*:[ \t]*([^\r\n]+?)[ \t]*\r?\n", re.I | re.M)
+_TRANSPORT = re.compile(rb"^transport[ \t]*:", re.I | re.M)
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+_NAME_BEFORE = re.compile(rb';[ \t]*[A-Za-z_.\-]+[ \t]*=[ \t]*"?\Z')
 _MAX_PATCHES = 64
 
 
 class Edit(msgspec.Struct, frozen=True, gc=False):
-    """Put ``data`` in the place of ``start`` to ``end`` of a message's head."""
+    """Put ``data`` in the place of the bytes from ``start`` to ``end``."""
 
     start: int
     end: int
     data: bytes
+
+    @property
+    def growth(self) -> int:
+        """How many bytes longer the text becomes."""
+        return len(self.data) - (self.end - self.start)
 
 
 class Patch(msgspec.Struct, frozen=True, gc=False):
@@ -35,67 +43,70 @@ class Patch(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-def edit_ports(message: Message, ports: Mapping[int, int]) -> list[Edit]:
-    """Return the edits that name ``ports[n]`` wherever the message's client ports say ``n``.
+def rewrite(text: bytes, edits: Sequence[Edit]) -> bytes | None:
+    """Return ``text`` after ``edits``, as long as it was, or None where that cannot be.
 
-    Both have as many digits, leading zeros included.
+    ``text`` holds one or several RTSP messages, or parts of some. Where a message's head becomes shorter,
+    blanks before the Transport field's value make up for it, which every parser passes over (RFC 2326
+    section 4.2). Where it becomes longer, a field that only people read gives up the end of its value;
+    without one the parameter is left out, if it is an address: the server then takes the sender's.
     """
-    edits = []
-    for transport in message.transports():
-        for number in transport.client_ports:
-            new = ports.get(number.value)
-            if new is not None and new != number.value:
-                digits = b"%0*d" % (number.end - number.start, new)
-                if len(digits) == number.end - number.start:
-                    edits.append(Edit(number.start, number.end, digits))
-    return edits
-
-
-def edit_destinations(message: Message, addresses: Mapping[str, str]) -> list[Edit]:
-    """Return the edits that name ``addresses[a]`` wherever a destination of the message says ``a``."""
-    return [
-        Edit(host.start, host.end, addresses[host.text].encode())
-        for transport in message.transports()
-        for host in transport.destinations
-        if host.text in addresses and addresses[host.text] != host.text
-    ]
-
-
-def rewrite(message: Message, edits: Sequence[Edit]) -> bytes | None:
-    """Return the head of ``message`` after ``edits``, as long as it was, or None if that cannot be.
-
-    What is missing becomes blanks before the Transport field's value, which every parser passes over
-    (RFC 2326 section 4.2); what is too much is taken off the end of a field that only people read.
-    """
-    excess = sum(len(edit.data) - (edit.end - edit.start) for edit in edits)
-    all_edits = list(edits)
-    if excess < 0:
-        spans = message.fields.get(b"transport", ())
-        if not spans:
+    balanced: list[Edit] = []
+    for start, end, group in _by_head(text, edits):
+        balance = _balance(text, start, end, group)
+        if balance is None:
             return None
-        all_edits.append(Edit(spans[0][0], spans[0][0], b" " * -excess))
-    elif excess:
-        span = _spare(message, excess)
-        if span is None:
+        balanced += balance
+    for edit in sorted(balanced, key=lambda one: one.start, reverse=True):
+        text = text[: edit.start] + edit.data + text[edit.end :]
+    return text
+
+
+def _balance(text: bytes, start: int, end: int, edits: list[Edit]) -> list[Edit] | None:
+    """Return ``edits`` with what keeps the head ``text[start:end]`` at its length, or None."""
+    growth = sum(edit.growth for edit in edits)
+    if growth > 0:
+        spare = _spare(text, start, end, growth)
+        if spare is not None:
+            return [*edits, spare]
+        edits = [_left_out(text, edit) if edit.growth > 0 else edit for edit in edits]
+        growth = sum(edit.growth for edit in edits)
+    if growth < 0:
+        first = min(edit.start for edit in edits)
+        fields = list(_TRANSPORT.finditer(text, start, first))
+        if not fields:
             return None
-        all_edits.append(Edit(*span, b""))
-    raw = message.raw
-    for edit in sorted(all_edits, key=lambda one: one.start, reverse=True):
-        raw = raw[: edit.start] + edit.data + raw[edit.end :]
-    return raw
+        return [*edits, Edit(fields[-1].end(), fields[-1].end(), b" " * -growth)]
+    return edits if growth == 0 else None
 
 
-def _spare(message: Message, count: int) -> Span | None:
-    """Return the span of ``count`` bytes that the message can do without."""
-    for name in _EXPENDABLE:
-        for start, end in message.fields.get(name, ()):
-            value = message.raw[start:end]
-            if len(value.strip()) > count and b"\n" not in value:
-                return end - count, end
+def _by_head(text: bytes, edits: Sequence[Edit]) -> list[tuple[int, int, list[Edit]]]:
+    """Return the edits by the message they belong to, with the span of its head as far as ``text`` has it."""
+    ends = [match.end() for match in _EMPTY_LINE.finditer(text)]
+    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
+    groups = [(low, high, [one for one in edits if low <= one.start < high]) for low, high in bounds]
+    return [group for group in groups if group[2]]
+
+
+def _spare(text: bytes, start: int, end: int, count: int) -> Edit | None:
+    """Return the edit that takes away ``count`` bytes that the message can do without."""
+    for match in _EXPENDABLE.finditer(text, start, end):
+        first, last = match.span(1)
+        if last - first > count:
+            return Edit(last - count, last, b"")
     return None
 
 
-def difference(old: bytes, new: bytes) -> Span | None:
+def _left_out(text: bytes, edit: Edit) -> Edit:
+    """Return the edit that leaves out the whole parameter whose value ``edit`` replaces, if it can be."""
+    name = _NAME_BEFORE.search(text, max(0, edit.start - 64), edit.start)
+    if name is None or not edit.data[-1:].isdigit() or b"." not in edit.data:
+        return edit
+    quote = text[edit.start - 1 : edit.start] == b'"' == text[edit.end : edit.end + 1]
+    return Edit(name.start(), edit.end + quote, b"")
+
+
+def difference(old: bytes, new: bytes) -> tuple[int, int] | None:
     """Return the span in which two texts of one length differ, or None if they are equal."""
     if old == new:
         return None

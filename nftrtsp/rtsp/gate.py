@@ -1,0 +1,338 @@
+"""The gate that RTSP packets wait at: each goes on when what it asks for is open, rewritten where need be.
+
+Packets in, verdicts out; conntrack's part is done by :class:`Openings`. The dialogue decides, the gate does
+it: the expectations are there before the packet that completes a SETUP goes on. A packet is held back only
+while an unfinished message may still have to be rewritten, and not for long.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from nftrtsp.config import Config
+from nftrtsp.conntrack.flow import IPPROTO_TCP, Tuple
+from nftrtsp.conntrack.role import Roles
+from nftrtsp.errors import MalformedError, NftrtspError
+from nftrtsp.rtsp import nfqueue, rewrite
+from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue, OpenWay, Rewrite
+from nftrtsp.rtsp.dialogues import Dialogues
+from nftrtsp.rtsp.nfqueue import Queued
+from nftrtsp.rtsp.note import Note
+from nftrtsp.rtsp.openings import Openings
+from nftrtsp.rtsp.packet import ACK, Packet, read_packet
+from nftrtsp.rtsp.rewrite import Edit, Overlay, Patch
+from nftrtsp.rtsp.stream import distance
+from nftrtsp.rtsp.ways import Connection, Way, Ways, way_record
+
+#: Seconds that a packet of an unfinished message may wait. TCP sends a lost piece again after 200 ms or more
+#: (RFC 6298 allows 1 s, Linux takes 0.2); a sender with Nagle's algorithm sends none before it had an answer.
+LONGEST_WAIT = 0.3
+_MOST_WAITING = 64  # packets of one direction
+_MOST_LINKS = 8192
+
+Tell = Callable[[Note], None]
+
+
+class _Waiting(msgspec.Struct, gc=False):
+    """A packet that waits, with the number of the first byte of its payload."""
+
+    queued: Queued
+    packet: Packet
+
+
+class _Side:
+    """One direction of a connection at the gate."""
+
+    __slots__ = ("late", "overlay", "passed", "since", "waiting")
+
+    def __init__(self) -> None:
+        self.overlay = Overlay()
+        self.waiting: list[_Waiting] = []
+        self.since = 0.0  # when the first of them began to wait
+        self.late = False  # the unfinished message has waited once, and goes on bit by bit now
+        self.passed: int | None = None  # the sequence number after the last byte that went on
+
+
+class Link:
+    """A connection at the gate, as conntrack knows it.
+
+    ``master`` is its tuple in the original direction, ``router`` the packed address that its server sees.
+    """
+
+    __slots__ = ("connection", "master", "router", "sides")
+
+    def __init__(self, master: Tuple, router: bytes) -> None:
+        self.master = master
+        self.router = router
+        self.connection = Connection(master.src, master.sport or 0, master.dst, master.dport or 0)
+        self.sides = {False: _Side(), True: _Side()}  # by Queued.reply
+
+
+class Gate:
+    """All connections at the gate. ``tell`` is given every note, ``dialogues`` decides."""
+
+    def __init__(self, config: Config, dialogues: Dialogues, openings: Openings, tell: Tell) -> None:
+        self.queue = config.rtsp.queue
+        self.rewrite_destination = config.rtsp.rewrite_destination
+        self.roles = Roles(config)
+        self.dialogues = dialogues
+        self.openings = openings
+        self.tell = tell
+        self.rewritten = 0  # packets that went on changed
+        self._now = 0.0
+        self._links: OrderedDict[bytes, Link] = OrderedDict()
+        self._held: set[tuple[bytes, bool]] = set()
+        self._evicted: list[bytes] = []  # verdicts on packets of connections that were forgotten
+
+    @property
+    def ways(self) -> Ways:
+        """The ways that are open."""
+        return self.dialogues.ways
+
+    @property
+    def waiting(self) -> int:
+        """How many directions of connections have packets that wait."""
+        return len(self._held)
+
+    def receive(self, queued: Queued, now: float) -> list[bytes]:
+        """Take one packet; return the verdicts that can be given now, on it or on those before it."""
+        self._now = now
+        packet = read_packet(queued.payload, queued.length)
+        link = self._link(queued) if packet is not None else None
+        if packet is None or link is None:
+            return [self._accept(queued)]
+        side = link.sides[queued.reply]
+        if packet.flags & ACK and link.sides[not queued.reply].overlay:
+            link.sides[not queued.reply].overlay.acknowledged(packet.ack)
+        router = link.router if self.rewrite_destination else None
+        dialogue, actions = self.dialogues.receive(
+            _before_nat(packet, link, queued.reply), now, rewrite_destination=router
+        )
+        if not side.waiting:
+            if not packet.length and not actions:
+                return [self._accept(queued)]
+            side.since = now
+        side.waiting.append(_Waiting(queued, packet))
+        verdicts: list[bytes] = []
+        if actions:
+            self._carry_out(link, dialogue, actions)
+        if dialogue is not None and dialogue.closed:
+            verdicts += self._let_go(link, queued, not queued.reply)
+        elif dialogue is not None and self._may_change(dialogue, side, queued.reply, now):
+            self._held.add((queued.key, queued.reply))
+            return verdicts
+        return verdicts + self._let_go(link, queued, queued.reply)
+
+    def tick(self, now: float) -> list[bytes]:
+        """Return the verdicts on packets that have waited for long enough."""
+        self._now = now
+        verdicts, self._evicted = self._evicted, []
+        for key, reply in list(self._held):
+            link = self._links[key]
+            if now - link.sides[reply].since >= LONGEST_WAIT:
+                link.sides[reply].late = True
+                verdicts += self._release(link, key, reply)
+        return verdicts
+
+    def perform(self, actions: list[Action], now: float) -> None:
+        """Carry out what no packet asks for: sessions that expired, connections that ended unseen."""
+        self._now = now
+        self._carry_out(None, None, actions)
+
+    def rehome(self, way: Way) -> bool:
+        """Let another control connection be the master of ``way``; return whether there is one."""
+        for claim in reversed(way.claims):
+            link = next((one for one in self._links.values() if one.connection == claim.connection), None)
+            dialogue = self.dialogues.find(claim.connection)
+            if link is not None and dialogue is not None and not dialogue.closed:
+                try:
+                    self.openings.open(way, link.master, link.router, self._now)
+                except NftrtspError:
+                    continue
+                return True
+        return False
+
+    def _link(self, queued: Queued) -> Link | None:
+        link = self._links.get(queued.key)
+        if link is not None or not queued.key:
+            if link is not None:
+                self._links.move_to_end(queued.key)
+            return link
+        try:
+            flow = queued.flow()
+        except MalformedError:
+            return None
+        if flow.orig.proto != IPPROTO_TCP or len(flow.orig.src) != 4:
+            return None
+        link = Link(flow.orig, flow.reply.dst)
+        self._links[queued.key] = link
+        if len(self._links) > _MOST_LINKS:
+            key, old = self._links.popitem(last=False)
+            for reply in (False, True):
+                self._evicted += self._release(old, key, reply)
+        return link
+
+    def _may_change(self, dialogue: Dialogue, side: _Side, reply: bool, now: float) -> bool:
+        """Whether what waits is part of a message that may have to be rewritten once it is complete."""
+        if not dialogue.incomplete(from_client=not reply) or dialogue.garbage:
+            side.late = False
+            return False
+        if side.late or now - side.since >= LONGEST_WAIT or len(side.waiting) >= _MOST_WAITING:
+            side.late = True
+            return False
+        stb = dialogue.connection.client
+        mine = self.ways.of(stb)
+        if reply:
+            wanted = self.rewrite_destination or any(way.port != at for at, way in mine.items())
+        else:
+            wanted = self.rewrite_destination or len(self.ways) > len(mine)
+        return wanted and _names_ports(dialogue.unfinished(from_client=not reply), reply)
+
+    def _carry_out(self, link: Link | None, dialogue: Dialogue | None, actions: list[Action]) -> None:
+        rewrites: list[Rewrite] = []
+        for action in actions:
+            if isinstance(action, Note):
+                self.tell(action)
+            elif isinstance(action, Rewrite):
+                rewrites.append(action)
+            elif isinstance(action, CloseWay):
+                record = self.record(action.way)
+                self._close(action.way, cut=action.cut)
+                self.tell(msgspec.structs.replace(action.note, way=record))
+            elif link is not None and dialogue is not None:
+                self._open(link, dialogue, action)
+        if link is not None and dialogue is not None and dialogue.closed:
+            for way in list(self.ways.of(link.connection.client).values()):
+                if self.openings.is_mastered_by(way, link.master):
+                    self.rehome(way)
+        if rewrites and link is not None and dialogue is not None:
+            for from_client in (True, False):
+                mine = [one for one in rewrites if one.from_client is from_client]
+                if mine:
+                    self._rewrite(link, dialogue, from_client, mine)
+
+    def _open(self, link: Link, dialogue: Dialogue, action: OpenWay) -> None:
+        try:
+            self.openings.open(action.way, link.master, link.router, self._now)
+        except NftrtspError as error:
+            self.tell(dialogue.failed(action.way, str(error)))
+        else:
+            self.tell(msgspec.structs.replace(action.note, way=self.record(action.way)))
+
+    def record(self, way: Way) -> dict[str, Any]:
+        """Return ``way`` as lists and events show it."""
+        return way_record(way, self.ways.kind, self.openings.left(way, self._now), self.roles)
+
+    def _close(self, way: Way, *, cut: bool) -> None:
+        try:
+            self.openings.close(way, cut=cut)
+        except NftrtspError as error:
+            self.tell(Note("overrun", reason=f"closing the way at port {way.port}: {error}"))
+
+    def _rewrite(self, link: Link, dialogue: Dialogue, from_client: bool, wanted: list[Rewrite]) -> None:
+        """Replace bytes of packets that still wait here; what has gone on cannot be called back."""
+        side = link.sides[not from_client]
+        start, text = _contiguous(side)
+        edits, late = [], []
+        for one in wanted:
+            at = distance(one.sequence, start)
+            if at >= 0 and text[at : at + len(one.old)] == one.old:
+                edits.append(Edit(at, at + len(one.old), one.new))
+            else:
+                late.append(one)
+        new = rewrite.rewrite(text, edits) if edits else None
+        if new is None:
+            late = wanted
+        elif span := rewrite.difference(text, new):
+            side.overlay.add(Patch((start + span[0]) % (1 << 32), new[span[0] : span[1]]))
+        for one in wanted:
+            if one in late:
+                self._give_up(dialogue, one)
+            else:
+                self.tell(one.note)
+
+    def _give_up(self, dialogue: Dialogue, late: Rewrite) -> None:
+        """Close the way of a substitute port that the server will never hear of."""
+        if not late.from_client or not late.new.isdigit():
+            return
+        way = self.ways.at(int(late.new))
+        if way is not None and way.stb == dialogue.connection.client:
+            self._close(way, cut=False)
+            reason = f"port {late.old.decode()} is in use, and the request had gone on unchanged"
+            self.tell(dialogue.failed(way, reason))
+
+    def _release(self, link: Link, key: bytes, reply: bool) -> list[bytes]:
+        self._held.discard((key, reply))
+        side = link.sides[reply]
+        verdicts = [self._verdict(one, side) for one in side.waiting]
+        side.waiting.clear()
+        return verdicts
+
+    def _let_go(self, link: Link, queued: Queued, reply: bool) -> list[bytes]:
+        return self._release(link, queued.key, reply)
+
+    def _verdict(self, waiting: _Waiting, side: _Side) -> bytes:
+        queued, packet = waiting.queued, waiting.packet
+        if not packet.length:
+            return self._accept(queued)
+        end = (packet.seq + packet.length) % (1 << 32)
+        if side.passed is None or distance(end, side.passed) > 0:
+            side.passed = end
+        changed = None
+        if side.overlay and packet.length == len(packet.data):
+            changed = side.overlay.apply(packet.seq, packet.data)
+        if changed is None or changed == packet.data:
+            return self._accept(queued)
+        self.rewritten += 1
+        payload = rewrite.replace_payload(queued.payload, packet.start, changed)
+        return nfqueue.encode_verdict(self.queue, queued.id, payload=payload)
+
+    def _accept(self, queued: Queued) -> bytes:
+        return nfqueue.encode_verdict(self.queue, queued.id)
+
+
+def _before_nat(packet: Packet, link: Link, reply: bool) -> Packet:
+    """Return the packet as it is on the set-top box's side; it comes to the queue after source NAT."""
+    one = link.connection
+    if reply:
+        ends = (one.server, one.client, one.server_port, one.client_port)
+    else:
+        ends = (one.client, one.server, one.client_port, one.server_port)
+    return Packet(*ends, packet.seq, packet.ack, packet.flags, packet.data, packet.length, packet.start)
+
+
+def _names_ports(unfinished: bytes, reply: bool) -> bool:
+    """Whether an unfinished SETUP, or an answer, has come as far as its Transport field; or began unseen."""
+    if not unfinished:
+        return True  # pieces before it are missing
+    begin = b"RTSP/" if reply else b"SETUP"
+    if unfinished[:5] != begin[: len(unfinished)]:
+        return False
+    head, newline, last = unfinished.lower().rpartition(b"\n")
+    begun = newline and last and last[:9] == b"transport"[: len(last)]
+    return bool(begun) or b"\ntransport" in head
+
+
+def _contiguous(side: _Side) -> tuple[int, bytes]:
+    """Return what waits, without holes and without what has gone on already: its first number, its bytes."""
+    start: int | None = side.passed
+    text = b""
+    first = start if start is not None else (side.waiting[0].packet.seq if side.waiting else 0)
+    for one in sorted(side.waiting, key=lambda one: distance(one.packet.seq, first)):
+        packet = one.packet
+        if not packet.length or packet.length != len(packet.data):
+            continue
+        if start is None:
+            start = packet.seq
+        at = distance(packet.seq, start)
+        if at > len(text):
+            if text:
+                break
+            start, at = packet.seq, 0
+        if at + packet.length > len(text):
+            text += packet.data[len(text) - at :]
+    return start or 0, text

@@ -1,0 +1,200 @@
+"""The ways of the userspace helper in the kernel: any-source expectations and the flows that come of them.
+
+An expectation is PERMANENT, so that pause, resume, seek and another media server find it again. The kernel
+does not prolong it when it is used; it ends with its timeout or with its master, the control connection. So
+each is refreshed while its session lives, and moved to the connection that spoke last.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import msgspec
+
+from nftrtsp.config import Config
+from nftrtsp.conntrack import request
+from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
+from nftrtsp.conntrack.flow import AF_INET, IPPROTO_UDP, Tuple
+from nftrtsp.conntrack.netlink import Questions
+from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.errors import KernelError
+from nftrtsp.rtsp.ways import Way
+from nftrtsp.ruleset.names import CT_HELPER_TYPE
+
+NF_CT_EXPECT_PERMANENT = 0x1
+_REPLY = 1  # IP_CT_DIR_REPLY: the media comes against the direction of its master
+_ANY_SOURCE = Tuple(b"\0" * 4, b"\xff" * 4, IPPROTO_UDP, 0, 0xFFFF)
+
+
+class _Kept(msgspec.Struct, gc=False):
+    """An expectation of ours, and when its timeout was set last."""
+
+    expectation: Expectation
+    refreshed: float
+
+
+class Openings:
+    """The expectations of all ways, by public port. ``pause`` is their timeout in seconds.
+
+    ``policy_timeout``: what the registered helper gives a new expectation; where that is ``pause`` too, one
+    request does. Not to be shared between threads.
+    """
+
+    def __init__(self, config: Config, *, policy_timeout: int) -> None:
+        self.pause = int(config.rtsp.pause)
+        self.mark = config.rtsp.mark
+        self.policy_timeout = policy_timeout
+        self._questions = Questions()
+        self._conntrack = Conntrack()
+        self._kept: dict[int, _Kept] = {}
+        self._cuts: set[tuple[bytes, int]] = set()
+
+    def close_sockets(self) -> None:
+        """Let go of the kernel; what is open stays open."""
+        self._questions.close()
+        self._conntrack.close()
+
+    def open(self, way: Way, master: Tuple, router: bytes, now: float) -> None:
+        """See that the kernel expects UDP to ``way``'s port at the packed address ``router``.
+
+        ``master`` is the control connection's tuple in the original direction. Raises :class:`KernelError`.
+        """
+        way.router = router
+        wanted = expect(way, master)
+        kept = self._kept.get(way.port)
+        if kept is not None:
+            if kept.expectation == wanted and self._refresh(kept, self.pause, now):
+                return
+            self._delete(kept.expectation)
+        try:
+            self._create(wanted)
+        except KernelError as error:
+            if error.errno not in (errno.EBUSY, errno.EEXIST):
+                raise
+            # What is there is none of the ways that we know: left by an earlier helper, or by hand.
+            self._delete(wanted)
+            self._create(wanted)
+        self._kept[way.port] = _Kept(wanted, now)
+
+    def close(self, way: Way, *, cut: bool) -> None:
+        """Expect nothing for ``way`` any more; with ``cut`` its media flows end at the next :meth:`flush`."""
+        kept = self._kept.pop(way.port, None)
+        if cut:
+            self._cuts.add((way.stb, way.stb_port))
+        if kept is not None:
+            self._delete(kept.expectation)
+
+    def flush(self) -> int:
+        """End the media flows of ways that were cut; return how many."""
+        cuts, self._cuts = self._cuts, set()
+        if not cuts:
+            return 0
+        if len(cuts) == 1:
+            stb, port = next(iter(cuts))
+            wanted = DumpFilter(reply=Match(src=stb, proto=IPPROTO_UDP, sport=port), family=AF_INET)
+        else:
+            # One walk through the table for all: media flows carry our mark.
+            wanted = DumpFilter(mark=(self.mark.value, self.mark.mask), family=AF_INET)
+        count = 0
+        for flow in list(self._conntrack.dump_flows(wanted)):
+            if flow.orig.proto == IPPROTO_UDP and (flow.reply.src, flow.reply.sport) in cuts:
+                count += self._conntrack.delete_flow(flow)
+        return count
+
+    def refresh(self, ways: Iterator[Way], now: float) -> list[Way]:
+        """Prolong what is used; return the ways whose expectation has gone with its master."""
+        gone = []
+        for way in ways:
+            kept = self._kept.get(way.port)
+            if kept is None:
+                continue
+            # A quarter of its time may pass unused, so that one request serves many keep-alives.
+            if way.seen > kept.refreshed and now - kept.refreshed >= min(60, self.pause / 4):
+                left = self.pause - max(0.0, now - way.seen)
+                if not self._refresh(kept, max(1, int(left)), now):
+                    gone.append(way)
+        return gone
+
+    def left(self, way: Way, now: float) -> float:
+        """Return for how many seconds the kernel will still expect what comes for ``way``."""
+        kept = self._kept.get(way.port)
+        return max(0.0, kept.refreshed + self.pause - now) if kept else 0.0
+
+    def is_mastered_by(self, way: Way, master: Tuple) -> bool:
+        """Whether the expectation of ``way`` ends with that connection."""
+        kept = self._kept.get(way.port)
+        return kept is not None and kept.expectation.master == master
+
+    def listed(self) -> list[Expectation]:
+        """Return the any-source expectations of helper ``rtsp`` in the kernel, earlier ones too."""
+        return [
+            one
+            for one in self._conntrack.dump_expectations()
+            if one.helper == CT_HELPER_TYPE
+            and one.any_source
+            and one.nat is not None
+            and one.tuple.proto == IPPROTO_UDP
+            and len(one.tuple.dst) == 4
+        ]
+
+    def adopt(self, expectation: Expectation, now: float) -> None:
+        """Keep an expectation that an earlier helper left as one of ours."""
+        port = expectation.tuple.dport or 0
+        left = max(0, self.pause - expectation.timeout)
+        plain = msgspec.structs.replace(expectation, timeout=0, id=0)
+        self._kept[port] = _Kept(plain, now - left)
+
+    def drop(self, expectation: Expectation) -> None:
+        """Delete an expectation that is none of ours."""
+        self._delete(expectation)
+
+    def _create(self, wanted: Expectation) -> None:
+        self._ask(request.create_expectation(wanted, sequence=self._questions.number()), "expecting a film")
+        if self.policy_timeout != self.pause:
+            self._set_timeout(wanted, self.pause)
+
+    def _refresh(self, kept: _Kept, timeout: int, now: float) -> bool:
+        try:
+            self._set_timeout(kept.expectation, timeout)
+        except KernelError as error:
+            if error.errno not in (errno.ENOENT, errno.ETIME):
+                raise
+            return False
+        kept.refreshed = now - (self.pause - timeout)
+        return True
+
+    def _set_timeout(self, expectation: Expectation, timeout: int) -> None:
+        timed = msgspec.structs.replace(expectation, timeout=timeout)
+        ask = request.create_expectation(timed, sequence=self._questions.number(), replace=True)
+        self._ask(ask, "prolonging an expectation")
+
+    def _delete(self, expectation: Expectation) -> None:
+        ask = request.delete_expectation(expectation, sequence=self._questions.number())
+        try:
+            self._ask(ask, "ending an expectation")
+        except KernelError as error:
+            if error.errno != errno.ENOENT:  # it went with its master, or its time was up
+                raise
+
+    def _ask(self, ask: bytes, what: str) -> None:
+        for _ in self._questions.ask(ask, what):
+            pass
+
+
+def expect(way: Way, master: Tuple) -> Expectation:
+    """Return the expectation that is ``way`` in the kernel (pure).
+
+    From any source to the router's address and port; conntrack then sends it to the set-top box, since
+    ``nat-follow-master`` goes where the master comes from. Source: nf_nat_core.c, nf_nat_follow_master().
+    """
+    return Expectation(
+        AF_INET,
+        Tuple(b"\0" * 4, way.router, IPPROTO_UDP, 0, way.port),
+        _ANY_SOURCE,
+        master,
+        flags=NF_CT_EXPECT_PERMANENT,
+        nat=ExpectationNat(_REPLY, Tuple(way.stb, b"\0" * 4, IPPROTO_UDP, way.stb_port, 0)),
+        function="nat-follow-master",
+    )

@@ -1,0 +1,197 @@
+"""The userspace helper: a conntrack helper called ``rtsp`` without any kernel module.
+
+It registers over nfnetlink_cthelper, is fed by NFQUEUE with the packets of helped connections, and creates
+expectations over ctnetlink. It stands in the path of RTSP, so it must never be in its way: when it is gone
+the queue is bypassed, when the queue is full packets pass, when it is stuck its watchdog unbinds the queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from nftrtsp import paths
+from nftrtsp.config import Config
+from nftrtsp.conntrack.expectation import Expectation
+from nftrtsp.conntrack.flow import Tuple
+from nftrtsp.errors import BusyError, MalformedError, NftrtspError
+from nftrtsp.rtsp import cthelper, nfqueue
+from nftrtsp.rtsp.dialogues import Dialogues
+from nftrtsp.rtsp.gate import Gate
+from nftrtsp.rtsp.memory import Memory, Remembered
+from nftrtsp.rtsp.nfqueue import Queue
+from nftrtsp.rtsp.note import note
+from nftrtsp.rtsp.openings import Openings
+from nftrtsp.rtsp.policy import Policy
+from nftrtsp.rtsp.service import Service
+from nftrtsp.rtsp.watchdog import Watchdog
+from nftrtsp.rtsp.ways import Connection, Ways
+
+KIND = "userspace"
+_EXPECT_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_expect_max")
+_TICK = 0.1  # seconds between looks at packets that wait
+_SWEEP = 5.0  # seconds between looks at sessions and expectations
+_BIND_PATIENCE = 3.0  # seconds for a forerunner that was killed to let go of the queue
+_BATCH = 64  # packets between two heartbeats
+
+
+class UserspaceHelper:
+    """The helper at work; :func:`run` is all that a command needs. ``service`` tells and logs.
+
+    Making it registers the helper and binds the queue; raises what :class:`cthelper.Registry` and
+    :class:`Queue` do.
+    """
+
+    def __init__(self, config: Config, service: Service) -> None:
+        self.config = config
+        self.service = service
+        self.ways = Ways("expectation")
+        self.dialogues = Dialogues(Policy.of(config, substitutes=True), self.ways, config.rtsp.ports)
+        registered = cthelper.register(config)
+        self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
+        self.gate = Gate(config, self.dialogues, self.openings, service.tell)
+        self.memory = Memory(paths.run_dir())
+        _raise_expect_max(config, service)
+        self.adopted = self._adopt()
+        self.queue = Queue(config.rtsp.queue)
+        self._bind()
+        self.watchdog = Watchdog(self.queue.fileno(), nfqueue.encode_rescue(config.rtsp.queue))
+
+    def close(self) -> None:
+        """Let go. Registration, expectations and flows stay: films go on, a new helper takes over."""
+        self.memory.write(self.ways)
+        self.watchdog.close()
+        self.queue.close()
+        self.openings.close_sockets()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the JSON of all ways open."""
+        return [self.gate.record(way) for way in self.ways]
+
+    def packets(self) -> None:
+        """Take what the queue has and let it go on."""
+        overruns = self.queue.overruns
+        packets = self.queue.receive(_BATCH)
+        verdicts: list[bytes] = []
+        now = time.monotonic()
+        for packet in packets:
+            try:
+                verdicts += self.gate.receive(packet, now)
+            except MalformedError:
+                verdicts.append(nfqueue.encode_verdict(self.queue.number, packet.id))
+        self.queue.answer(verdicts)
+        self.service.counters.packets += len(packets)
+        self.service.counters.rewritten = self.gate.rewritten
+        if self.queue.overruns != overruns:
+            self.service.tell(note("overrun", reason="NFQUEUE"))
+        if self.queue.lost:
+            self._rebind()
+        self._flush()
+
+    def tick(self) -> None:
+        """Say that we are alive; let go what has waited for long enough."""
+        self.watchdog.beat()
+        verdicts = self.gate.tick(time.monotonic())
+        if verdicts:
+            self.queue.answer(verdicts)
+        self.memory.write(self.ways)
+
+    def sweep(self) -> None:
+        """Close what has expired, prolong what is used."""
+        now = time.monotonic()
+        self.gate.perform(self.dialogues.sweep(now), now)
+        with contextlib.suppress(NftrtspError):  # again in five seconds
+            for way in self.openings.refresh(iter(self.ways), now):
+                self.gate.rehome(way)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self.openings.flush()
+        except NftrtspError as error:
+            self.service.say(f"ending media flows: {error}")
+
+    def _bind(self) -> None:
+        deadline = time.monotonic() + _BIND_PATIENCE
+        while True:
+            try:
+                self.queue.bind()
+            except BusyError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def _rebind(self) -> None:
+        """Take the queue back that the watchdog unbound while we were stuck."""
+        self.service.tell(note("overrun", reason="the helper was stuck, and RTSP went on without it"))
+        self._bind()
+
+    def _adopt(self) -> int:
+        """Take over the expectations that an earlier helper left; return how many."""
+        known = self.memory.read()
+        now = time.monotonic()
+        groups: dict[tuple[Connection, str | None, int | None], dict[int, Expectation]] = {}
+        for one in self.openings.listed():
+            if one.nat is None or not self.config.may_ask(IPv4Address(one.nat.tuple.src)):
+                self.openings.drop(one)  # the configuration has changed: that box may not ask any more
+                continue
+            port = one.tuple.dport or 0
+            memory = known.get(port, Remembered(port))
+            group = (_connection(one.master), memory.session, memory.timeout)
+            groups.setdefault(group, {})[port] = one
+        for (connection, session, timeout), ours in groups.items():
+            dialogue, _ = self.dialogues.begin(connection, now)
+            ports = {port: one.nat.tuple.sport or 0 for port, one in ours.items() if one.nat is not None}
+            for way in dialogue.adopt(ports, now, session=session, timeout=timeout):
+                way.router = ours[way.port].tuple.dst
+                self.openings.adopt(ours[way.port], now)
+        return sum(len(ours) for ours in groups.values())
+
+
+def run(config: Config, why: str = "") -> None:
+    """Run the helper in the foreground until SIGTERM or SIGINT; ``why`` it was chosen is published.
+
+    Raises :class:`UnsupportedError` where this kernel cannot do it, :class:`BusyError` when another helper of
+    this router runs or the kernel module holds the name, :class:`PrivilegeError` without root.
+    """
+    helpers: list[UserspaceHelper] = []
+    with Service(config, KIND, why, lambda: helpers[0].records() if helpers else []) as service:
+        helper = UserspaceHelper(config, service)
+        helpers.append(helper)
+        try:
+            service.watch(helper.queue, helper.packets)
+            service.every(_TICK, helper.tick)
+            service.every(_SWEEP, helper.sweep)
+            taken = f", {helper.adopted} ways taken over" if helper.adopted else ""
+            service.ready(f"userspace helper: NFQUEUE {helper.queue.number} is read{taken}")
+            service.run()
+        finally:
+            helper.close()
+
+
+def _connection(master: Tuple) -> Connection:
+    return Connection(master.src, master.sport or 0, master.dst, master.dport or 0)
+
+
+def _policy_timeout(wanted: cthelper.Registration) -> int:
+    """Return what the kernel gives a new expectation; a registration of other making keeps its own."""
+    with cthelper.Registry() as registry:
+        for one in registry.dump():
+            if one.name == wanted.name and one.family == wanted.family and one.proto == wanted.proto:
+                return one.expect_timeout
+    return 0
+
+
+def _raise_expect_max(config: Config, service: Service) -> None:
+    """Let the kernel hold as many expectations as we may open; its own limit is 256 to 1,024."""
+    wanted = config.rtsp.max_total + 256
+    try:
+        if int(_EXPECT_MAX.read_text()) < wanted:
+            _EXPECT_MAX.write_text(f"{wanted}\n")
+    except (OSError, ValueError):
+        service.say(f"{_EXPECT_MAX} could not be raised to {wanted}; beyond it ways are refused")
