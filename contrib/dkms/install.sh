@@ -26,9 +26,13 @@ apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300
 # Every kernel whose headers are here; the package would build for two of them only.
 kernels() { for build in /lib/modules/*/build; do [ -e "$build" ] && basename "$(dirname "$build")"; done || true; }
 
+is_any_source() { [[ $(modinfo -k "$1" -F version nf_conntrack_rtsp 2>/dev/null) == *any-source ]]; }
+
+# rebuild any-source|stock: for each kernel whose module is not that already.
 rebuild() {
-  local kernel
+  local wanted=$1 kernel
   for kernel in $(kernels); do
+    if [ "$wanted" = any-source ] && is_any_source "$kernel"; then continue; fi
     say "building for Linux $kernel"
     if ! dkms build --force -m "$module" -v "$version" -k "$kernel" >/dev/null 2>&1; then
       tail -n 5 "/var/lib/dkms/$module/$version/build/make.log" >&2 2>/dev/null || true
@@ -62,7 +66,7 @@ undo() {
   [ ! -d /sys/module/nf_conntrack_rtsp ] || say "the loaded module is in use, and stays until a reboot"
   if [ "$kept" = yes ] && installed nat-rtsp-dkms; then
     say "nat-rtsp-dkms was installed before: kept, and built as Debian has it"
-    rebuild || fail "Debian's own source does not build: see /var/lib/dkms/$module/$version/build/make.log"
+    rebuild stock || fail "Debian's own source does not build: see /var/lib/dkms/$module/$version/build/make.log"
   elif installed nat-rtsp-dkms; then
     apt purge nat-rtsp-dkms >/dev/null
   fi
@@ -111,10 +115,10 @@ else
   apt install --no-install-recommends "linux-headers-$architecture" >/dev/null
 fi
 [ -e "/usr/src/$module-$version/dkms.conf" ] || fail "this nat-rtsp-dkms is not $version: not the one this script knows"
-rebuild || fail "the module does not build; with Linux 6.8 or newer it cannot: use helper = \"userspace\""
+rebuild any-source || fail "the module does not build; with Linux 6.8 or newer it cannot: use helper = \"userspace\""
 for kernel in $(kernels); do
-  built=$(modinfo -k "$kernel" -F version nf_conntrack_rtsp 2>/dev/null || true)
-  [[ $built == *any-source ]] || fail "Linux $kernel has a module that is not any-source (version '$built')"
+  is_any_source "$kernel" || fail "Linux $kernel has another nf_conntrack_rtsp, which is not any-source: \
+$(modinfo -k "$kernel" -n nf_conntrack_rtsp 2>/dev/null || echo none)"
 done
 
 install -m 644 "$here/../modules-load.d/nftrtsp.conf" "$load_conf"
