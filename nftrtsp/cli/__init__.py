@@ -18,11 +18,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("generate", "check", "Load the ruleset in a scratch namespace: is it valid on this kernel?"),
     "diff": ("apply", "diff", "Dry run against the current ruleset"),
     "apply": ("apply", "apply", "Show the plan, ask, apply in one transaction, verify"),
-    "confirm": ("apply", "confirm", "Keep what was applied with --confirm-within"),
-    "rollback": ("apply", "rollback", "Go back to the ruleset before"),
-    "history": ("apply", "history", "List the rulesets that were confirmed"),
-    "restore": ("apply", "restore", "Load the good ruleset, at boot"),
-    "status": ("apply", "status", "Where things stand"),
+    "confirm": ("history", "confirm", "Keep what was applied with --confirm-within"),
+    "rollback": ("history", "rollback", "Go back to the ruleset before"),
+    "history": ("history", "history", "List the rulesets that were confirmed"),
+    "restore": ("history", "restore", "Load the good ruleset, at boot"),
+    "status": ("status", "status", "Where things stand"),
     "remove": ("apply", "remove", "Take our table away"),
     "flows": ("conntrack", "flows", "List the VoD flows now"),
     "expectations": ("conntrack", "expectations", "List the ways open now"),
@@ -68,7 +68,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line: one sentence on stderr for what a user can cause, never a traceback."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)  # click returns the code of context.exit() here
     except NftrtspError as error:
         click.echo(f"nftrtsp: {error}", err=True)
         sys.exit(error.exit_code)
@@ -83,3 +83,5 @@ def main() -> None:
         # The reader has closed; a second error while Python flushes stdout at exit would be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)

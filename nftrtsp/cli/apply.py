@@ -1,0 +1,236 @@
+"""``diff``, ``apply`` and ``remove``: what would change, change it, take it away."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nftrtsp.cli.generate import helper_option, settle
+from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
+from nftrtsp.cli.plan import print_plan, show_plan
+from nftrtsp.config import HelperKind
+from nftrtsp.errors import NftrtspError
+
+if TYPE_CHECKING:
+    from nftrtsp.config import Config
+    from nftrtsp.ruleset.apply import Outcome, Wanted
+    from nftrtsp.ruleset.kernel import Nft
+    from nftrtsp.ruleset.trial import Trial
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+#: Exit code of ``apply`` when the change was taken back before it was confirmed.
+TAKEN_BACK = 3
+
+
+@click.command()
+@config_option
+@helper_option
+@json_option
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Compare with a saved ruleset in place of the kernel's; needs no root.",
+)
+@netns_option
+@click.pass_context
+def diff(
+    context: click.Context, config_path: Path | None, helper: str | None, as_json: bool, against: Path | None
+) -> None:
+    """Dry run: what `apply` would change. Exit code 0: nothing, 1: something, 2: trouble.
+
+    Signs in the first column: + added, - removed, ~ changed, > moved.
+    """
+    from nftrtsp.ruleset import apply as applying
+    from nftrtsp.ruleset.diff import compare
+    from nftrtsp.ruleset.kernel import Nft
+
+    config = load_config(config_path)
+    wanted = wish(config, helper)
+    if against is not None:
+        saved = applying.want(_read(against))
+        plan = compare(saved.table, wanted.table)
+    else:
+        with Nft() as nft:
+            plan = applying.plan(nft, wanted)
+            _warn(config, nft, as_json)
+    if as_json:
+        print_plan(plan)
+    elif plan:
+        show_plan(plan)
+    else:
+        click.echo("no difference")
+    if wanted.stand_in and plan and not as_json:
+        _say_stand_in(wanted.stand_in)
+    context.exit(1 if plan else 0)
+
+
+@click.command()
+@config_option
+@helper_option
+@yes_option
+@click.option(
+    "--confirm-within",
+    type=click.IntRange(1, 86400),
+    metavar="SEC",
+    help="Go back by itself after SEC seconds unless `nftrtsp confirm` is run before.",
+)
+@netns_option
+@click.pass_context
+def apply(
+    context: click.Context,
+    config_path: Path | None,
+    helper: str | None,
+    yes: bool,
+    confirm_within: int | None,
+) -> None:
+    """Show the plan, ask, apply it in one transaction, verify. Only our own table is touched.
+
+    Over SSH use --confirm-within: the old ruleset comes back unless you confirm the new one in time, and the
+    way back is armed before the change and does not need this program. Exit code 3: taken back.
+    """
+    from nftrtsp.ruleset import apply as applying
+    from nftrtsp.ruleset.kernel import Nft
+
+    config = load_config(config_path)
+    _require_interfaces(config, config_path)
+    with Nft() as nft:
+        wanted = wish(config, helper)
+        plan = applying.plan(nft, wanted)
+        _warn(config, nft, False)
+        if plan:
+            show_plan(plan)
+            ask("Apply this?", yes)
+        outcome = applying.apply(
+            nft,
+            wanted,
+            shown=plan,
+            confirm_within=confirm_within,
+            adopt=adoption(config, wanted.kind),
+        )
+    _tell(outcome)
+    if outcome.trial is not None:
+        context.exit(0 if await_confirmation(outcome.trial) else TAKEN_BACK)
+
+
+@click.command()
+@yes_option
+@netns_option
+def remove(yes: bool) -> None:
+    """Take our table away: back to what was there before us. Films that play may stop."""
+    from nftrtsp.ruleset import apply as applying
+    from nftrtsp.ruleset.diff import compare
+    from nftrtsp.ruleset.kernel import Nft
+
+    with Nft() as nft:
+        plan = compare(applying.live(nft), None)
+        if plan:
+            click.echo(f"table inet nftrtsp goes: {plan.summary}")
+            ask("Remove it?", yes)
+        removed = applying.remove(nft)
+    click.echo("removed; nothing of ours is loaded at boot" if removed else "there is no table of ours")
+
+
+def wish(config: Config, helper: str | None) -> Wanted:
+    """Return the ruleset that the config asks for, in the kernel's own words."""
+    from nftrtsp.ruleset import apply as applying
+    from nftrtsp.ruleset.build import build
+    from nftrtsp.ruleset.render import render
+
+    kind = settle(config, helper)
+    return applying.want(render(build(config, kind)), str(kind))
+
+
+def ask(question: str, yes: bool) -> None:
+    """Ask on a terminal; elsewhere ``--yes`` must have been given. Raises Abort at a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise NftrtspError("this is no terminal to ask on", remedy="add --yes to go on without asking")
+    click.confirm(question, abort=True, err=True)
+
+
+def await_confirmation(change: Trial) -> bool:
+    """Say how to confirm; on a terminal count down to the deadline. Return whether it was kept so far."""
+    from nftrtsp.ruleset import trial
+
+    at = time.strftime("%H:%M:%S", time.localtime(change.deadline))
+    click.echo(
+        f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there.\n"
+        "Without it the old ruleset comes back by itself, also if this connection is lost.",
+        err=True,
+    )
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    try:
+        while trial.folder(trial.State.ARMED).is_dir() and change.left > -30:
+            click.echo(f"\r{max(0, round(change.left)):>5} s left ", nl=False, err=True)
+            time.sleep(0.25)
+    except KeyboardInterrupt:
+        click.echo(
+            f"\rno longer watching; the old ruleset still comes back at {at} unless confirmed", err=True
+        )
+        return True
+    gone = trial.reverted()
+    kept = gone is None or gone.id != change.id
+    click.echo("\rconfirmed: kept     " if kept else "\rnot confirmed: the old ruleset is back", err=True)
+    return kept
+
+
+def _tell(outcome: Outcome) -> None:
+    for remark in outcome.remarks:
+        click.echo(remark, err=True)
+    if not outcome.plan:
+        text = "it is now the good one, loaded at boot" if outcome.kept else "nothing was touched"
+        click.echo(f"nothing to do: the kernel has this ruleset already; {text}")
+        return
+    click.echo("applied and verified")
+    if outcome.adopted:
+        click.echo(f"{outcome.adopted} open RTSP connections will be picked up again, now with the helper")
+
+
+def _require_interfaces(config: Config, config_path: Path | None) -> None:
+    import socket
+
+    from nftrtsp import paths
+    from nftrtsp.config import check_interfaces
+
+    present = {name for _, name in socket.if_nameindex()}
+    check_interfaces(config, present, place=(config_path or paths.config_file()).name)
+
+
+def _say_stand_in(kind: str) -> None:
+    click.echo(
+        f"no conntrack helper 'rtsp' is registered here, so {kind!r} stood in for it in the comparison; "
+        "before `nftrtsp apply`, start `nftrtsp helper` or load the kernel module",
+        err=True,
+    )
+
+
+def _warn(config: Config, nft: Nft, as_json: bool) -> None:
+    """Say what the ruleset cannot fix."""
+
+
+def adoption(config: Config, kind: str) -> Callable[[], int] | None:
+    """Return what deletes the conntrack entries of RTSP connections that have no helper, if they need one."""
+    if not HelperKind(kind).uses_ct_helper:
+        return None
+
+    def delete() -> int:
+        from nftrtsp.ruleset.adoption import adopt
+
+        return adopt(config)
+
+    return delete
+
+
+def _read(path: Path) -> str:
+    from nftrtsp.ruleset import disk
+
+    return disk.read(path) or ""

@@ -1,0 +1,125 @@
+"""``confirm``, ``rollback``, ``history`` and ``restore``: keep a change, go back, load one at boot."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from nftrtsp.cli.options import json_option, netns_option
+from nftrtsp.errors import StateError
+
+if TYPE_CHECKING:
+    from nftrtsp.ruleset.archive import Saved
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+@click.command()
+@netns_option
+def confirm() -> None:
+    """Keep what was applied with --confirm-within: it becomes the good ruleset."""
+    from nftrtsp.ruleset import apply as applying
+
+    change = applying.confirm()
+    click.echo(f"confirmed: {change.summary}, applied by {change.by}; it is loaded at boot from now on")
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1), required=False)
+@yes_option
+@netns_option
+def rollback(number: int | None, yes: bool) -> None:
+    """Go back: from a change on trial at once, else to the ruleset NUMBER of `nftrtsp history` [1]."""
+    from nftrtsp.cli.apply import ask
+    from nftrtsp.cli.plan import show_plan
+    from nftrtsp.ruleset import apply as applying
+    from nftrtsp.ruleset import archive, trial
+    from nftrtsp.ruleset.kernel import Nft
+
+    with Nft() as nft:
+        if number is None and trial.find() is not None:
+            ask("Take back the change that is on trial?", yes)
+            change = applying.go_back()
+            if change is not None:
+                click.echo(f"back: the change by {change.by} is gone ({change.summary})")
+                return
+        saved = _entry(archive.history(), number or 1)
+        wanted = applying.want(saved.text, saved.kind)
+        plan = applying.plan(nft, wanted)
+        if not plan:
+            click.echo(f"the kernel has that ruleset already (confirmed {when(saved.time)})")
+        else:
+            show_plan(plan)
+            ask(f"Go back to the ruleset confirmed {when(saved.time)}?", yes)
+        outcome = applying.apply(nft, wanted, shown=plan)
+    for remark in outcome.remarks:
+        click.echo(remark, err=True)
+    if plan:
+        click.echo(f"back to the ruleset confirmed {when(saved.time)}; it is the good one again")
+
+
+@click.command()
+@json_option
+def history(as_json: bool) -> None:
+    """List the rulesets that were confirmed: the good one, and those before it, for `rollback NUMBER`."""
+    from nftrtsp.ruleset import archive
+
+    entries: list[tuple[str, Saved | StateError]] = []
+    try:
+        good = archive.good()
+    except StateError as error:
+        entries.append(("good", error))
+    else:
+        entries += [("good", good)] if good else []
+    entries += [(str(number), entry) for number, entry in enumerate(archive.history(), 1)]
+    if not entries and not as_json:
+        click.echo("no ruleset was confirmed yet", err=True)
+    for name, entry in entries:
+        if isinstance(entry, StateError):
+            click.echo(
+                json.dumps({"entry": name, "damaged": str(entry)}) if as_json else f"{name:>4}  {entry}"
+            )
+        elif as_json:
+            fields = {"entry": name, "time": entry.time, "by": entry.by, "kind": entry.kind}
+            click.echo(json.dumps(fields | {"summary": entry.summary, "file": str(entry.path)}))
+        else:
+            click.echo(f"{name:>4}  {when(entry.time)}  {entry.kind:<9}  {entry.summary}  by {entry.by}")
+
+
+@click.command()
+@netns_option
+def restore() -> None:
+    """Load the good ruleset, at boot. A change that was never confirmed is gone then."""
+    from nftrtsp.ruleset import apply as applying
+    from nftrtsp.ruleset.kernel import Nft
+
+    with Nft() as nft:
+        saved, remarks = applying.restore(nft)
+    for remark in remarks:
+        click.echo(remark, err=True)
+    if saved is None:
+        click.echo("no ruleset was confirmed yet, so there is none to load", err=True)
+    else:
+        click.echo(f"loaded {saved.path.name}, confirmed {when(saved.time)} by {saved.by}")
+
+
+def _entry(entries: list[Saved | StateError], number: int) -> Saved:
+    if number > len(entries):
+        count = len(entries)
+        raise StateError(
+            f"the history has {count or 'no'} entr{'y' if count == 1 else 'ies'}",
+            place=f"rollback {number}",
+            remedy="see `nftrtsp history`; `nftrtsp remove` takes our table away",
+        )
+    entry = entries[number - 1]
+    if isinstance(entry, StateError):
+        raise entry
+    return entry
+
+
+def when(seconds: float) -> str:
+    """Return a time (seconds since the epoch) as people write it, in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

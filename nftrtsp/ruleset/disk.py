@@ -1,0 +1,84 @@
+"""Files that survive a power cut: written beside their place, synced, then renamed into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nftrtsp.errors import PrivilegeError, StateError
+
+
+@contextmanager
+def telling(path: Path, verb: str = "written") -> Iterator[None]:
+    """Turn an OSError about ``path`` into one of our sentences."""
+    try:
+        yield
+    except PermissionError:
+        raise PrivilegeError(f"may not be {verb}", place=str(path), remedy="run it as root") from None
+    except OSError as error:
+        text = (error.strerror or str(error)).lower()
+        raise StateError(
+            f"cannot be {verb}: {text}", place=str(path), remedy="make room there, or mend the file system"
+        ) from None
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``: the old content or the new one, never a half; 0600, synced to disk.
+
+    Raises :class:`StateError` when it cannot be written (no space left, read-only), nothing changed.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    with telling(path):
+        try:
+            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            rename(beside, path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+def rename(old: Path, new: Path) -> None:
+    """Rename in one step and sync the directory, so that it is so after a power cut too."""
+    old.rename(new)
+    sync(new.parent)
+
+
+def sync(folder: Path) -> None:
+    """Sync a directory: its renames and deletions."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path, mode: int = 0o700) -> None:
+    """Make a directory and its parents, if they are not there."""
+    with telling(path):
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a directory of plain files, if it is there."""
+    with telling(path, "removed"):
+        if not path.is_dir():
+            return
+        for file in path.iterdir():
+            file.unlink(missing_ok=True)
+        path.rmdir()
+        sync(path.parent)
+
+
+def read(path: Path) -> str | None:
+    """Return the text of a file, None where there is none; damaged bytes are replaced, not refused."""
+    with telling(path, "read"):
+        try:
+            return path.read_bytes().decode("utf-8", "replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None

@@ -1,0 +1,103 @@
+"""A plan as lines that read like a good code review. Pure; colours are the business of who prints them.
+
+The first column says what happens: ``+`` added, ``-`` removed, ``~`` changed, ``>`` moved. Of a changed rule
+the words that changed are marked below it, so that it reads without colours too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from nftrtsp.ruleset.diff import Change, Op, Plan
+
+SIGN = {Op.ADD: "+", Op.REMOVE: "-", Op.CHANGE: "~", Op.MOVE: ">"}
+_WORD = re.compile(r'"[^"]*"|[{},]|[^\s{},]+')
+_COMMENT = re.compile(r' comment "[^"]*"$')
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line: its sign, its text, and the parts of the text ``[start, end)`` that changed."""
+
+    sign: str
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+
+
+def review(plan: Plan) -> Iterator[Line]:
+    """Yield the lines of ``plan``, chain by chain; nothing where there is nothing to do."""
+    chain = ""
+    for change in plan.changes:
+        if change.kind == "rule" and change.chain != chain:
+            if not _announced(plan, change.chain):
+                yield Line(" ", f"  chain {change.chain}")
+            chain = change.chain
+        yield from _lines(change)
+
+
+def _announced(plan: Plan, chain: str) -> bool:
+    """Whether a line of its own already names the chain: it is new, goes, or is changed itself."""
+    return any(change.kind == "chain" and change.name == chain for change in plan.changes)
+
+
+def _lines(change: Change) -> Iterator[Line]:
+    sign = SIGN[change.op]
+    if change.kind == "rule":
+        yield from _rule(change, sign)
+        return
+    title = f"{'' if change.kind == 'table' else '  '}{change.kind} {change.name}"
+    if change.old and change.new:
+        yield Line(sign, title)
+        yield from _pair(change.old, change.new, "      ")
+    else:
+        body = change.new or change.old
+        shown = f"{title}  {body}" if body else title
+        yield Line(sign, shown)
+    yield from (Line("-", f"      {element}") for element in change.removed)
+    yield from (Line("+", f"      {element}") for element in change.added)
+
+
+def _rule(change: Change, sign: str) -> Iterator[Line]:
+    title = f"    {change.name}"
+    if change.op is Op.CHANGE:
+        yield Line(sign, f"{title}:")
+        yield from _pair(_statements(change.old), _statements(change.new), "      ")
+    elif change.op is Op.MOVE:
+        where = f"after {change.after}" if change.after else "to the start"
+        yield Line(sign, f"{title}: moved {where}")
+    else:
+        text = _statements(change.new or change.old)
+        yield Line(sign, f"    {text}" if text == change.name else f"{title}: {text}")
+
+
+def _statements(rule: str) -> str:
+    """Return a rule without its comment, which is its title."""
+    return _COMMENT.sub("", rule)
+
+
+def _pair(old: str, new: str, indent: str) -> Iterator[Line]:
+    """Yield the old and the new text, with what changed inside them."""
+    before, after = list(_WORD.finditer(old)), list(_WORD.finditer(new))
+    matcher = difflib.SequenceMatcher(None, [m[0] for m in before], [m[0] for m in after], autojunk=False)
+    gone, come = [], []
+    for tag, a_from, a_to, b_from, b_to in matcher.get_opcodes():
+        if tag != "equal" and a_from < a_to:
+            gone.append((before[a_from].start() + len(indent), before[a_to - 1].end() + len(indent)))
+        if tag != "equal" and b_from < b_to:
+            come.append((after[b_from].start() + len(indent), after[b_to - 1].end() + len(indent)))
+    yield Line("-", indent + old, tuple(gone))
+    yield Line("+", indent + new, tuple(come))
+
+
+def plain(line: Line) -> str:
+    """Return the line without colours; marks stand below it as carets."""
+    text = f"{line.sign} {line.text}".rstrip()
+    if not line.marks:
+        return text
+    carets = [" "] * (line.marks[-1][1] + 2)
+    for start, end in line.marks:
+        carets[start + 2 : end + 2] = "^" * (end - start)
+    return f"{text}\n{''.join(carets)}"
