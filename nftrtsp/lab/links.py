@@ -123,6 +123,14 @@ def configure(link: str, addresses: Iterable[IPv4Interface]) -> None:
             ipr.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
 
 
+def set_state(link: str, *, up: bool) -> None:
+    """Set ``link`` up or down; down, its routes go."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ipr, _sentences():
+        ipr.link("set", index=ipr.link_lookup(ifname=link)[0], state="up" if up else "down")
+
+
 def wait_until_up(wait: float) -> None:
     """Return when every link of the calling thread's namespace carries, or raise after ``wait`` seconds.
 

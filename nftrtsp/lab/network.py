@@ -25,11 +25,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nftrtsp.errors import LabError
 from nftrtsp.lab import links, registry
 from nftrtsp.lab.registry import Record
+
+if TYPE_CHECKING:
+    from nftrtsp.lab.player import Player, ProviderControl
 
 T = TypeVar("T")
 
@@ -133,6 +136,22 @@ class Stb(Namespace):
         self.address = address
         self.title = title
 
+    def player(self) -> Player:
+        """Start a set-top box program here."""
+        from nftrtsp.lab.player import Player
+
+        return Player(self)
+
+    def switch_off(self) -> None:
+        """Pull the plug: nothing comes or goes any more, and nobody is told."""
+        self.call(lambda: links.set_state("eth0", up=False))
+
+    def switch_on(self) -> None:
+        """Plug it in again."""
+        self.call(lambda: links.set_state("eth0", up=True))
+        self.call(lambda: links.add_route(None, LAN_ROUTER.ip))
+        self.call(lambda: links.wait_until_up(5 * registry.patience()))
+
 
 class Lab:
     """A lab that stands. Use :meth:`build` or :meth:`open`, and :meth:`close` or ``with`` at the end."""
@@ -215,6 +234,18 @@ class Lab:
                 self._guardian.wait(10 * registry.patience())
             self._guardian = None
 
+    def provider(self, *, detached: bool = False) -> ProviderControl:
+        """Start the RTSP and media servers, and return when they listen."""
+        from nftrtsp.lab.player import ProviderControl
+
+        return ProviderControl.start(self, detached=detached)
+
+    def standing_provider(self) -> ProviderControl:
+        """Return the control of the provider that another process started."""
+        from nftrtsp.lab.player import ProviderControl
+
+        return ProviderControl(self)
+
     def track(self, process: subprocess.Popen[Any]) -> None:
         """Remember a child process, to end and reap it at :meth:`close`."""
         self._processes = [known for known in self._processes if known.poll() is None]
@@ -260,7 +291,7 @@ class Lab:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": _package_path()},
+            env={**os.environ, "PYTHONPATH": package_path()},
         )
 
     def _construct(self) -> None:
@@ -339,7 +370,7 @@ def _new_record(stbs: int, media_servers: int, persistent: bool) -> Record:
     )
 
 
-def _package_path() -> str:
+def package_path() -> str:
     """Return PYTHONPATH with the place this package was imported from first."""
     own = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -348,7 +379,7 @@ def _package_path() -> str:
 def _write_command(path: Path) -> None:
     """Write an ``nftrtsp`` that is this Python's, wherever it is installed or not."""
     path.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{_package_path()}" exec "{sys.executable}" '
+        f'#!/bin/sh\nPYTHONPATH="{package_path()}" exec "{sys.executable}" '
         "-c 'from nftrtsp.cli import main; main()' \"$@\"\n"
     )
     path.chmod(0o755)
