@@ -11,7 +11,6 @@ import contextlib
 import errno
 import re
 import time
-from collections import OrderedDict
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -61,9 +60,9 @@ class PinholeHelper:
         self.watch = TableWatch()
         self.log = Nflog(config.rtsp.log_group, LOG_PREFIX)
         self._fresh: dict[int, float] = {}  # port: when the element's time began anew
-        self._untidy: OrderedDict[int, Way] = OrderedDict()  # opened: entries that go elsewhere must go
+        self._untidy: dict[int, Way] = {}  # opened: entries that go elsewhere must go
         self._cut: dict[int, Way] = {}  # closed by TEARDOWN: media flows to end
-        self._tidy_at = 0.0
+        self._tidying = False
         self._missing = False
 
     def close(self) -> None:
@@ -76,8 +75,7 @@ class PinholeHelper:
     def packets(self) -> None:
         """Read what NFLOG has and do what it asks for."""
         overruns = self.log.overruns
-        copies = self.log.receive()
-        for copy in copies:
+        for copy in self.log.receive():
             self.service.counters.packets += 1
             packet = read_packet(copy)
             if packet is None:
@@ -87,8 +85,6 @@ class PinholeHelper:
                 self.perform(dialogue, actions)
         if self.log.overruns != overruns:
             self.service.tell(note("overrun", reason="NFLOG"))
-        if self._tidy_at and (not copies or time.monotonic() >= self._tidy_at):
-            self.tidy()
 
     def perform(self, dialogue: Dialogue | None, actions: list[Action]) -> None:
         """Carry out what a dialogue asks for."""
@@ -119,7 +115,7 @@ class PinholeHelper:
         if not action.new:
             return
         self._untidy[way.port] = way
-        self._tidy_at = self._tidy_at or time.monotonic() + _TIDY
+        self._tidy_soon()
         way.router = self._router_address(way)
         self._tell(action.note, way)
 
@@ -133,7 +129,7 @@ class PinholeHelper:
         self._untidy.pop(way.port, None)
         if action.cut:
             self._cut[way.port] = way
-            self._tidy_at = self._tidy_at or time.monotonic() + _TIDY
+            self._tidy_soon()
         self._tell(action.note, way)
 
     def _tell(self, what: Note, way: Way) -> None:
@@ -168,6 +164,11 @@ class PinholeHelper:
 
     # --- conntrack ---
 
+    def _tidy_soon(self) -> None:
+        if not self._tidying:
+            self._tidying = True
+            self.service.after(_TIDY, self.tidy)
+
     def tidy(self) -> None:
         """Delete the conntrack entries that would swallow a film, and the media flows of films that ended.
 
@@ -175,7 +176,7 @@ class PinholeHelper:
         had the port before; later packets follow the entry and never ask the map.
         """
         untidy, cut = self._untidy, self._cut
-        self._untidy, self._cut, self._tidy_at = OrderedDict(), {}, 0.0
+        self._untidy, self._cut, self._tidying = {}, {}, False
         ports = untidy.keys() | cut.keys()
         one = next(iter(ports)) if len(ports) == 1 else None
         wanted = DumpFilter(orig=Match(proto=IPPROTO_UDP, dport=one))

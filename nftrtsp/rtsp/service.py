@@ -52,7 +52,7 @@ class Counters(msgspec.Struct):
 
 
 class _Timer(msgspec.Struct):
-    every: float
+    every: float | None  # None: once
     due: float
     call: Callable[[], None]
 
@@ -117,6 +117,10 @@ class Service:
         """Call ``call`` every so many seconds, first after that time."""
         self._timers.append(_Timer(seconds, time.monotonic() + seconds, call))
 
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call ``call`` once, after that time."""
+        self._timers.append(_Timer(None, time.monotonic() + seconds, call))
+
     def ready(self, status: str) -> None:
         """Say that the helper serves: to systemd and in the log."""
         notify("READY=1", f"STATUS={status}", f"MAINPID={os.getpid()}")
@@ -135,11 +139,15 @@ class Service:
                 call = self._calls.get(fd)
                 if call is not None:
                     call()
-            now = time.monotonic()
-            for timer in self._timers:
-                if timer.due <= now:
-                    timer.due = now + timer.every
-                    timer.call()
+            self._call_due(time.monotonic())
+
+    def _call_due(self, now: float) -> None:
+        for timer in [timer for timer in self._timers if timer.due <= now]:
+            if timer.every is None:
+                self._timers.remove(timer)
+            else:
+                timer.due = now + timer.every
+            timer.call()
 
     def say(self, text: str) -> None:
         """Write one line to the log (standard error, which systemd puts into the journal)."""
@@ -147,12 +155,14 @@ class Service:
             print(f"nftrtsp helper: {text}", file=sys.stderr, flush=True)
 
     def tell(self, note: Note) -> None:
-        """Count, publish and log what the helper saw or did."""
+        """Count, log and publish what the helper saw or did."""
         self._count(note)
-        self._publisher.publish(note)
         text = sentence(note, self._name(note.stb))
-        if text is None:
-            return
+        if text is not None:
+            self._say_unless_flooded(note, text)
+        self._publisher.publish(note)
+
+    def _say_unless_flooded(self, note: Note, text: str) -> None:
         if note.event in ("way-refused", "garbage") and note.stb:
             held = self._refusals.admit(IPv4Address(note.stb).packed, time.monotonic())
             if held is None:

@@ -1,0 +1,471 @@
+"""The pinhole helper on this kernel: real packets through a lab's router, RTSP spoken by the test."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nftrtsp.config import HelperKind, load
+from nftrtsp.lab import registry
+from nftrtsp.lab.network import Lab
+from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap
+from nftrtsp.rtsp.publish import Subscription
+from nftrtsp.ruleset.build import build
+from nftrtsp.ruleset.kernel import Nft
+from nftrtsp.ruleset.render import render
+
+pytestmark = pytest.mark.root
+
+ROUTER = "10.214.0.2"
+PORT = 27336
+
+
+def patience() -> float:
+    return 10 * registry.patience()
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + patience()
+    while not (result := condition()):
+        if time.monotonic() > end:
+            pytest.fail(f"did not come true in time: {what}")
+        time.sleep(0.01)
+    return result
+
+
+class Helper:
+    """A running `nftrtsp helper`, and what it publishes."""
+
+    def __init__(self, lab: Lab, log: Path) -> None:
+        self.lab = lab
+        self.log_file = log
+        self.process: subprocess.Popen[Any] | None = None
+        self.events: list[dict[str, Any]] = []
+        self._subscription: Subscription | None = None
+
+    def start(self) -> dict[str, Any]:
+        with self.log_file.open("ab") as log:
+            self.process = self.lab.router.popen_nftrtsp("helper", stderr=log)
+        self._subscription = until(self._connect, "the helper publishes")
+        return self.wait("hello")
+
+    def _connect(self) -> Subscription | None:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log()
+        with contextlib.suppress(OSError):
+            return Subscription(self.lab.run_dir / "helper.sock")
+        return None
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        if self._subscription:
+            self._subscription.close()
+        return int(self.process.wait(patience()))
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait(self, event: str, **parts: Any) -> dict[str, Any]:
+        """Return the next event of this name and with these parts; what came before it is passed over."""
+        end = time.monotonic() + patience()
+        while time.monotonic() < end:
+            while self.events:
+                one = self.events.pop(0)
+                if one["event"] == event and all(one.get(key) == value for key, value in parts.items()):
+                    return one
+            assert self._subscription is not None
+            self.events += self._subscription.receive(0.2)
+        pytest.fail(f"no {event} {parts} was published; the log says:\n{self.log()}")
+
+
+class Call:
+    """A control connection: the set-top box's end, and the server's."""
+
+    def __init__(self, scene: Scene, stb: int) -> None:
+        address = (str(scene.lab.rtsp_server), 554)
+        self.client = scene.lab.stbs[stb].call(lambda: socket.create_connection(address, patience()))
+        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.server, _ = scene.listener.accept()
+        self.server.settimeout(patience())
+        self.cseq = 0
+
+    def ask(self, method: str, *fields: str, uri: str = "rtsp://172.26.83.10/film") -> int:
+        self.cseq += 1
+        self.client.sendall(message(f"{method} {uri} RTSP/1.0", f"CSeq: {self.cseq}", *fields))
+        self.heard()
+        return self.cseq
+
+    def setup(self, port: int | str, *fields: str) -> int:
+        return self.ask("SETUP", f"Transport: MP2T/H2221/UDP;unicast;client_port={port}", *fields)
+
+    def heard(self) -> bytes:
+        data = b""
+        while not data.endswith(b"\r\n\r\n"):
+            data += self.server.recv(65536)
+        return data
+
+    def answer(self, status: str = "200 OK", *fields: str) -> None:
+        self.server.sendall(message(f"RTSP/1.0 {status}", f"CSeq: {self.cseq}", *fields))
+        data = b""
+        while not data.endswith(b"\r\n\r\n"):
+            data += self.client.recv(65536)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+
+
+def message(*lines: str) -> bytes:
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+class Scene:
+    """A lab with the pinhole ruleset loaded and a helper that runs."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.helper = Helper(lab, folder / "helper.log")
+        self.config = load(lab.config_path)
+        self.load_ruleset()
+        self.listener = lab.isp.call(lambda: socket.create_server((str(lab.rtsp_server), 554)))
+        self.listener.settimeout(patience())
+        self.map = lab.router.call(PinholeMap)
+        self._calls: list[Call] = []
+
+    def load_ruleset(self) -> None:
+        text = render(build(self.config, HelperKind.PINHOLE))
+
+        def load_it() -> None:
+            with Nft() as nft:
+                nft.load(text)
+
+        self.lab.router.call(load_it)
+
+    def call(self, stb: int = 0) -> Call:
+        made = Call(self, stb)
+        self._calls.append(made)
+        return made
+
+    def ports(self) -> list[int]:
+        return sorted(one.port for one in self.map.dump())
+
+    def receiver(self, port: int, stb: int = 0) -> socket.socket:
+        def make() -> socket.socket:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.bind((self.lab.stbs[stb].address, port))
+            made.settimeout(patience())
+            return made
+
+        return self.lab.stbs[stb].call(make)
+
+    def sender(self, number: int = 0) -> socket.socket:
+        def make() -> socket.socket:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.bind((str(self.lab.media_servers[number]), 5000))
+            return made
+
+        return self.lab.isp.call(make)
+
+    def arrives(self, port: int, stb: int = 0, media: int = 0) -> bool:
+        """Whether a packet from a media server to the router's ``port`` reaches the set-top box."""
+        with self.receiver(port, stb) as receiver, self.sender(media) as sender:
+            receiver.settimeout(1.0)
+            sender.sendto(b"film", (ROUTER, port))
+            with contextlib.suppress(TimeoutError):
+                return receiver.recv(100) == b"film"
+        return False
+
+    def close(self) -> None:
+        for call in self._calls:
+            call.close()
+        self.listener.close()
+        self.map.close()
+        if self.helper.process is not None and self.helper.process.poll() is None:
+            self.helper.end()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab.build(stbs=3, media_servers=3, helper="pinhole") as lab:
+        yield lab
+
+
+@pytest.fixture
+def scene(lab: Lab, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(lab, tmp_path)
+    made.helper.start()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_film_from_an_unknown_server_arrives_after_setup_and_not_before(scene: Scene) -> None:
+    assert not scene.arrives(PORT)
+    call = scene.call()
+    call.setup(PORT)
+    opened = scene.helper.wait("way-open", port=PORT)
+    assert opened["way"]["stb"] == scene.lab.stbs[0].address
+    assert opened["way"]["kind"] == "pinhole"
+    assert opened["way"]["tuple"]["dst"] == ROUTER
+    call.answer("200 OK", "Session: 77")
+    assert scene.arrives(PORT, media=0)
+    assert scene.arrives(PORT, media=2)
+
+
+def test_a_whole_dialogue_is_told_and_ends_clean(scene: Scene) -> None:
+    call = scene.call()
+    scene.helper.wait("connection-open")
+    call.ask("OPTIONS")
+    call.answer("200 OK")
+    call.setup(PORT)
+    call.answer("200 OK", "Session: 77;timeout=60")
+    scene.helper.wait("way-open", port=PORT)
+    assert scene.helper.wait("response", status=200)["session"] == "77"
+    for method in ("PLAY", "PAUSE", "GET_PARAMETER", "PLAY"):
+        call.ask(method, "Session: 77")
+        call.answer("200 OK", "Session: 77")
+    scene.helper.wait("play", session="77")
+    scene.helper.wait("pause", session="77")
+    call.ask("TEARDOWN", "Session: 77")
+    call.answer("200 OK")
+    scene.helper.wait("teardown", session="77")
+    assert scene.helper.wait("way-closed", port=PORT)["reason"] == "TEARDOWN"
+    assert scene.ports() == []
+    call.close()
+    scene.helper.wait("connection-close")
+
+
+def test_a_setup_cut_at_every_byte_opens_its_way(scene: Scene) -> None:
+    call = scene.call()
+    fields = "Transport: MP2T/H2221/UDP;unicast;client_port={}"
+    for cut in range(1, 104):  # the shortest of these messages has 105 bytes
+        call.cseq += 1
+        port = 20000 + cut
+        line = (
+            f"SETUP rtsp://172.26.83.10/film RTSP/1.0\r\nCSeq: {call.cseq}\r\n{fields.format(port)}\r\n\r\n"
+        )
+        data = line.encode()
+        call.client.sendall(data[:cut])
+        assert call.server.recv(cut, socket.MSG_WAITALL)  # it is on its way: the rest is another segment
+        call.client.sendall(data[cut:])
+        assert call.server.recv(len(data) - cut, socket.MSG_WAITALL)
+        scene.helper.wait("way-open", port=port)
+        call.answer("454 Session Not Found")
+        scene.helper.wait("way-closed", port=port)
+
+
+def test_a_port_in_use_is_refused_to_another_box_and_free_again_after_teardown(scene: Scene) -> None:
+    first, second = scene.call(0), scene.call(1)
+    first.setup(PORT)
+    first.answer("200 OK", "Session: 1")
+    scene.helper.wait("way-open", port=PORT)
+    second.setup(PORT)
+    refused = scene.helper.wait("way-refused", port=PORT)
+    assert refused["reason"] == f"port {PORT} is in use by {scene.lab.stbs[0].address}"
+    assert scene.arrives(PORT, stb=0)
+    first.ask("TEARDOWN", "Session: 1")
+    scene.helper.wait("way-closed", port=PORT)
+    second.setup(PORT)
+    scene.helper.wait("way-open", port=PORT)
+    # The same server and port again: the old film's conntrack entry would lead to the first box.
+    time.sleep(0.2)
+    assert scene.arrives(PORT, stb=1)
+
+
+@pytest.mark.parametrize(
+    ("transport", "reason"),
+    [
+        ("MP2T/H2221/UDP;unicast;client_port=1023", "port 1023 is below 1024"),
+        ("MP2T/H2221/UDP;unicast;client_port=70000", "port 70000 is no UDP port"),
+        (
+            "MP2T/H2221/UDP;destination=192.168.1.9;client_port=27336",
+            "asked for media to 192.168.1.9, which is another host",
+        ),
+    ],
+)
+def test_what_may_not_be_asked_for_is_refused_and_logged(scene: Scene, transport: str, reason: str) -> None:
+    call = scene.call()
+    call.ask("SETUP", f"Transport: {transport}")
+    assert scene.helper.wait("way-refused")["reason"] == reason
+    assert scene.ports() == []
+    assert f"Living room ({scene.lab.stbs[0].address}): refused: {reason}" in scene.helper.log()
+
+
+def test_the_ninth_way_of_a_box_is_refused(scene: Scene) -> None:
+    call = scene.call()
+    for number in range(8):
+        call.setup(PORT + number)
+        scene.helper.wait("way-open", port=PORT + number)
+    call.setup(PORT + 8)
+    assert "8 is the limit" in scene.helper.wait("way-refused", port=PORT + 8)["reason"]
+    assert scene.ports() == list(range(PORT, PORT + 8))
+
+
+def test_teardown_of_one_session_leaves_the_other(scene: Scene) -> None:
+    call = scene.call()
+    for session, port in (("1", PORT), ("2", PORT + 2)):
+        call.setup(port)
+        call.answer("200 OK", f"Session: {session}")
+    scene.helper.wait("response", session="2")
+    call.ask("TEARDOWN", "Session: 1")
+    scene.helper.wait("way-closed", port=PORT)
+    assert scene.ports() == [PORT + 2]
+    assert scene.arrives(PORT + 2)
+
+
+def test_a_pair_of_ports_opens_both(scene: Scene) -> None:
+    call = scene.call()
+    call.setup(f"{PORT}-{PORT + 1}")
+    scene.helper.wait("way-open", port=PORT + 1)
+    assert scene.ports() == [PORT, PORT + 1]
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "server"])
+def test_the_end_of_the_connection_closes_its_ways(scene: Scene, end: str) -> None:
+    call = scene.call()
+    call.setup(PORT)
+    call.answer("200 OK", "Session: 1")
+    scene.helper.wait("way-open", port=PORT)
+    if end == "reset":
+        call.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    (call.server if end == "server" else call.client).close()
+    scene.helper.wait("way-closed", port=PORT)
+    assert scene.ports() == []
+
+
+def test_media_that_came_before_its_way_was_open_does_not_swallow_the_film(scene: Scene) -> None:
+    # Without the drop policy on input the early packet makes a conntrack entry that ends at the router.
+    def accept_input() -> None:
+        with Nft() as nft:
+            nft.run("flush chain inet nftrtsp input")
+
+    scene.lab.router.call(accept_input)
+    with scene.sender() as sender, scene.receiver(PORT) as receiver:
+        receiver.settimeout(0.2)
+        sender.sendto(b"early", (ROUTER, PORT))
+        with pytest.raises(TimeoutError):
+            receiver.recv(100)
+        call = scene.call()
+        call.setup(PORT)
+        call.answer("200 OK", "Session: 1")
+        scene.helper.wait("way-open", port=PORT)
+
+        def film_arrives() -> bool:
+            sender.sendto(b"film", (ROUTER, PORT))
+            with contextlib.suppress(TimeoutError):
+                return receiver.recv(100) == b"film"
+            return False
+
+        until(film_arrives, "the film arrives")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_helper_that_starts_anew_takes_over_in_the_middle_of_a_film(
+    scene: Scene, number: signal.Signals
+) -> None:
+    call = scene.call()
+    call.setup(PORT)
+    call.answer("200 OK", "Session: 77;timeout=60")
+    scene.helper.wait("response", status=200)
+    assert scene.arrives(PORT)
+    scene.helper.end(number)
+    assert scene.ports() == [PORT]
+    assert scene.arrives(PORT, media=1), "the film goes on while no helper runs"
+    hello = scene.helper.start()
+    assert [way["tuple"]["dport"] for way in hello["ways"]] == [PORT]
+    # A new SETUP on the connection that was open all the time, then the end of the old session only.
+    call.setup(PORT + 2)
+    scene.helper.wait("way-open", port=PORT + 2)
+    call.answer("200 OK", "Session: 78")
+    call.ask("TEARDOWN", "Session: 77")
+    scene.helper.wait("way-closed", port=PORT)
+    assert scene.ports() == [PORT + 2]
+
+
+def test_what_ended_while_no_helper_ran_is_closed_at_its_start(scene: Scene) -> None:
+    call = scene.call()
+    call.setup(PORT)
+    scene.helper.wait("way-open", port=PORT)
+    scene.helper.end()
+    call.client.close()
+    call.server.close()
+    until(lambda: not scene.lab.router.run(["true"]).returncode, "the router runs")
+    scene.map.add([Pinhole(4000, IPv4Address("192.168.1.9").packed, 4000, timeout=60)])
+    hello = scene.helper.start()
+    assert hello["ways"] == []
+    assert scene.ports() == [4000], "an element that somebody else wrote is left alone"
+
+
+def test_the_ways_are_put_back_when_the_ruleset_is_replaced(scene: Scene) -> None:
+    call = scene.call()
+    call.setup(PORT)
+    scene.helper.wait("way-open", port=PORT)
+    scene.load_ruleset()
+    until(lambda: scene.ports() == [PORT], "the way is put back")
+    assert scene.arrives(PORT)
+
+
+def test_a_box_that_is_not_configured_is_not_even_copied(scene: Scene) -> None:
+    address = (str(scene.lab.rtsp_server), 554)
+
+    def stranger() -> socket.socket:
+        subprocess.run(["ip", "address", "add", "192.168.1.77/24", "dev", "eth0"], check=True)
+        return socket.create_connection(address, patience(), source_address=("192.168.1.77", 0))
+
+    client = scene.lab.stbs[0].call(stranger)
+    server, _ = scene.listener.accept()
+    client.sendall(message("SETUP rtsp://x/1 RTSP/1.0", "CSeq: 1", f"Transport: X/UDP;client_port={PORT}"))
+    assert server.recv(1000)
+    scene.call().setup(PORT + 2)
+    assert scene.helper.wait("connection-open")["stb"] == scene.lab.stbs[0].address
+    scene.helper.wait("way-open", port=PORT + 2)
+    assert scene.ports() == [PORT + 2]
+    client.close()
+    server.close()
+
+
+def test_garbage_is_counted_and_passed_through(scene: Scene) -> None:
+    call = scene.call()
+    call.client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 20)
+    assert call.server.recv(11, socket.MSG_WAITALL)[:3] == b"\x16\x03\x01"
+    assert "the set-top box" in scene.helper.wait("garbage")["reason"]
+    scene.call().setup(PORT)
+    scene.helper.wait("way-open", port=PORT)
+
+
+def test_a_second_helper_is_refused_in_one_sentence(scene: Scene) -> None:
+    second = scene.lab.router.nftrtsp("helper", check=False)
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
+    pid = scene.helper.process.pid if scene.helper.process else 0
+    assert f"a helper is running already (process {pid}); stop that one first" in second.stderr
+
+
+def test_without_the_ruleset_the_helper_says_so_and_serves_once_it_is_there(lab: Lab, tmp_path: Path) -> None:
+    scene = Scene(lab, tmp_path)
+
+    def remove() -> None:
+        with Nft() as nft:
+            nft.run("delete table inet nftrtsp")
+
+    lab.router.call(remove)
+    try:
+        scene.helper.start()
+        until(lambda: "nftrtsp apply" in scene.helper.log(), "the log names the remedy")
+        scene.load_ruleset()
+        scene.call().setup(PORT)
+        scene.helper.wait("way-open", port=PORT)
+        assert scene.arrives(PORT)
+    finally:
+        scene.close()
