@@ -47,6 +47,10 @@ def attach(opened: socket.socket, program: bytes) -> None:
     opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)
 
 
+#: One message of an answer: (type, family, start, end) of its attributes.
+Answer = tuple[int, int, int, int]
+
+
 class Questions:
     """A socket for requests. One at a time; not to be shared between threads."""
 
@@ -60,36 +64,57 @@ class Questions:
         """Close the socket. A dump that is under way ends with it."""
         self._socket.close()
 
+    @property
+    def last(self) -> int:
+        """The sequence number of the last request."""
+        return self._number
+
     def number(self) -> int:
         """Return the sequence number for the next request."""
         self._number = self._number % 0xFFFFFFFF + 1
         return self._number
+
+    def send(self, ask: bytes, what: str) -> None:
+        """Send a request; ``what`` says in errors what was asked."""
+        try:
+            self._socket.send(ask)
+        except OSError as error:
+            raise refused(error.errno or errno.EIO, what) from None
+
+    def receive(self) -> bytes:
+        """Return the next datagram."""
+        return self._socket.recv(1 << 16)
+
+    def split(self, datagram: bytes, what: str) -> tuple[list[Answer], bool]:
+        """Return the answers to the last request in ``datagram``, and whether that was the last of them.
+
+        Raises :class:`KernelError` with the errno that the kernel answered.
+        """
+        answers: list[Answer] = []
+        for kind, flags, number, family, start, end in decode.messages(datagram):
+            if number != self._number:  # what is left of a dump that was given up half-way
+                continue
+            if flags & NLM_F_DUMP_INTR:
+                self.interrupted += 1
+            if kind == NLMSG_DONE:
+                return answers, True
+            if kind == NLMSG_ERROR:
+                code = -int.from_bytes(datagram[start - 4 : start], sys.byteorder, signed=True)
+                if code:
+                    raise refused(code, what)
+                return answers, True
+            answers.append((kind, family, start, end))
+        return answers, False
 
     def ask(self, ask: bytes, what: str) -> Iterator[tuple[bytes, int, int, int, int]]:
         """Send ``ask`` and yield ``(data, type, family, start, end)`` of each answer up to its end.
 
         ``what`` says in errors what was asked. Raises :class:`KernelError` with the errno of the answer.
         """
-        self._send(ask, what)
-        sequence = self._number
-        while True:
-            data = self._socket.recv(1 << 16)
-            for kind, flags, number, family, start, end in decode.messages(data):
-                if number != sequence:  # what is left of a dump that was given up half-way
-                    continue
-                if flags & NLM_F_DUMP_INTR:
-                    self.interrupted += 1
-                if kind == NLMSG_DONE:
-                    return
-                if kind == NLMSG_ERROR:
-                    code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
-                    if code:
-                        raise refused(code, what)
-                    return
+        self.send(ask, what)
+        ended = False
+        while not ended:
+            data = self.receive()
+            answers, ended = self.split(data, what)
+            for kind, family, start, end in answers:
                 yield data, kind, family, start, end
-
-    def _send(self, ask: bytes, what: str) -> None:
-        try:
-            self._socket.send(ask)
-        except OSError as error:
-            raise refused(error.errno or errno.EIO, what) from None

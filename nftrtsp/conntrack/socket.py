@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from typing import Self
 
 from nftrtsp.conntrack import decode, request
+from nftrtsp.conntrack.decoder import Decoder
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow, Tuple
 from nftrtsp.conntrack.netlink import Questions, open_netlink, refused
 from nftrtsp.conntrack.request import DumpFilter
 from nftrtsp.conntrack.subscription import ALL_GROUPS, RECEIVE_BUFFER, SO_RCVBUFFORCE, Subscription
+from nftrtsp.conntrack.wire import HEADER_SIZE
 from nftrtsp.errors import KernelError
 
 __all__ = [
@@ -30,11 +32,15 @@ __all__ = [
 ]
 
 
+EVERYTHING = DumpFilter()
+
+
 class Conntrack:
     """Questions to conntrack: dump, get, delete, create. One request at a time."""
 
     def __init__(self) -> None:
         self._questions = Questions()
+        self._decoder = Decoder()
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +54,7 @@ class Conntrack:
 
     def dump_flows(self, wanted: DumpFilter | None = None) -> Iterator[Flow]:
         """Yield the flows that ``wanted`` accepts, filtered in the kernel where it can and here again."""
-        wanted = wanted or DumpFilter()
+        wanted = wanted or EVERYTHING
         ask = request.dump_flows(wanted, sequence=self._questions.number())
         try:
             yield from self._flows(ask, wanted)
@@ -64,12 +70,20 @@ class Conntrack:
             )
 
     def _flows(self, ask: bytes, wanted: DumpFilter) -> Iterator[Flow]:
-        accepts = None if wanted == DumpFilter() else wanted.accepts
-        for data, kind, family, start, end in self._questions.ask(ask, "listing flows"):
-            if kind == decode.FLOW_NEW:
-                flow = decode.flow(data, family, start, end)
-                if accepts is None or accepts(flow):
-                    yield flow
+        questions, decoder = self._questions, self._decoder
+        number, what, ended = questions.last, "listing flows", False
+        questions.send(ask, what)
+        while not ended:
+            datagram = questions.receive()
+            flows, other = decoder.flows(datagram, number)
+            if other:
+                answers, ended = questions.split(datagram, what)
+                flows = [
+                    decoder.flow(datagram[start - HEADER_SIZE : end])
+                    for kind, _, start, end in answers
+                    if kind == decode.FLOW_NEW
+                ]
+            yield from flows if wanted == EVERYTHING else filter(wanted.accepts, flows)
 
     def get_flow(self, orig: Tuple, *, zone: int = 0) -> Flow | None:
         """Return the flow whose original direction is ``orig``, or None. Costs one hash look-up."""

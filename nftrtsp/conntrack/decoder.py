@@ -1,0 +1,124 @@
+"""A decoder for streams of messages: known layouts in one step, all others by the plain walk. Pure."""
+
+from __future__ import annotations
+
+import sys
+
+from nftrtsp.conntrack import decode
+from nftrtsp.conntrack.event import Event
+from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.layout import Layout, learn
+from nftrtsp.conntrack.wire import HEADER_SIZE, NFNL_SUBSYS_CTNETLINK, NLMSG_DONE, NLMSG_ERROR
+from nftrtsp.errors import MalformedError
+
+#: Layouts that are kept at most (about 3 KiB each). Real machines have some dozens.
+MOST_LAYOUTS = 512
+
+#: Layouts with the same length, type and flags that are tried before the plain walk.
+MOST_CANDIDATES = 12
+
+
+class Decoder:
+    """Decodes flow messages and remembers their layouts. For one thread."""
+
+    def __init__(self) -> None:
+        #: The first eight bytes of a message (length, type, flags) -> its layouts, the last used first.
+        self._layouts: dict[bytes, list[Layout]] = {}
+        self._count = 0
+        #: For whole datagrams of one layout: (first eight bytes, messages) -> mask and skeleton.
+        self._repeated: dict[tuple[Layout, int], tuple[int, int]] = {}
+
+    def flow(self, data: bytes) -> Flow:
+        """Decode one message of the conntrack subsystem, its header included.
+
+        Raises :class:`MalformedError`.
+        """
+        candidates = self._layouts.get(data[:8])
+        if candidates is not None:
+            number = int.from_bytes(data, "little")
+            for layout in candidates:
+                if number & layout.mask == layout.skeleton and len(data) == layout.size:
+                    if layout is not candidates[0]:
+                        candidates.remove(layout)
+                        candidates.insert(0, layout)
+                    return layout.flow(layout.unpacker.unpack(data))
+        return self._learn(data, candidates)
+
+    def _learn(self, data: bytes, candidates: list[Layout] | None) -> Flow:
+        if len(data) < HEADER_SIZE:
+            raise MalformedError(f"a flow message of {len(data)} bytes")
+        full = self._count >= MOST_LAYOUTS or (candidates is not None and len(candidates) >= MOST_CANDIDATES)
+        if full:
+            return decode.flow(data, data[16], HEADER_SIZE, len(data))
+        flow, layout = learn(data)
+        if layout is not None:
+            self._layouts.setdefault(data[:8], []).insert(0, layout)
+            self._count += 1
+        return flow
+
+    def flows(self, datagram: bytes, sequence: int) -> tuple[list[Flow], bool]:
+        """Decode a datagram of a dump; return its flows and whether anything else is in it.
+
+        With anything else (the end, an error, another sequence number) the list is empty, and the caller
+        looks at each message by itself.
+        """
+        size = int.from_bytes(datagram[:4], sys.byteorder)
+        candidates = self._layouts.get(datagram[:8])
+        if (
+            candidates is not None
+            and size >= HEADER_SIZE
+            and int.from_bytes(datagram[8:12], sys.byteorder) == sequence
+        ):
+            layout, count = candidates[0], len(datagram) // size
+            if count * size == len(datagram):
+                mask, skeleton = self._repeat(layout, count)
+                if int.from_bytes(datagram, "little") & mask == skeleton:
+                    make = layout.flow
+                    return [make(values) for values in layout.unpacker.iter_unpack(datagram)], False
+        found: list[Flow] = []
+        for kind, _, number, _, start, end in decode.messages(datagram):
+            if number != sequence or kind in (NLMSG_DONE, NLMSG_ERROR):
+                return [], True
+            if kind == decode.FLOW_NEW:
+                found.append(self.flow(datagram[start - HEADER_SIZE : end]))
+        return found, False
+
+    def _repeat(self, layout: Layout, count: int) -> tuple[int, int]:
+        """Return mask and skeleton of ``count`` messages of ``layout`` in a row."""
+        known = self._repeated.get((layout, count))
+        if known is None:
+            if len(self._repeated) > 64:
+                self._repeated.clear()
+            mask, skeleton = (
+                int.from_bytes(number.to_bytes(layout.size, "little") * count, "little")
+                for number in (layout.mask, layout.skeleton)
+            )
+            known = self._repeated[layout, count] = (mask, skeleton)
+        return known
+
+    def event(self, data: bytes, time: float) -> Event | None:
+        """Decode one multicast datagram; None when it is of another subsystem.
+
+        ``time`` is when it was received. Raises :class:`MalformedError`.
+        """
+        candidates = self._layouts.get(data[:8])
+        if candidates is not None:
+            number = int.from_bytes(data, "little")
+            for layout in candidates:
+                if number & layout.mask == layout.skeleton and len(data) == layout.size:
+                    if layout is not candidates[0]:
+                        candidates.remove(layout)
+                        candidates.insert(0, layout)
+                    return Event(layout.type, time, layout.flow(layout.unpacker.unpack(data)))
+        return self._other(data, time)
+
+    def _other(self, data: bytes, time: float) -> Event | None:
+        """An event whose layout is not known yet, or that is no flow."""
+        for kind, flags, _, family, start, end in decode.messages(data):
+            what = decode.event_type(kind, flags)
+            if what is None:
+                continue
+            if kind >> 8 == NFNL_SUBSYS_CTNETLINK:
+                return Event(what, time, self.flow(data[start - HEADER_SIZE : end]))
+            return Event(what, time, None, decode.expectation(data, family, start, end))
+        return None
