@@ -62,8 +62,11 @@ class Obstacle(msgspec.Struct, frozen=True):
         return f"{self.place}: {self.message}; {self.remedy}"
 
 
-def gather(nft: Nft, config: Config, kind: HelperKind) -> Facts:
-    """Ask the machine, in the current network namespace. Reads other tables' chains on forward and input."""
+def gather(nft: Nft | None, config: Config, kind: HelperKind) -> Facts:
+    """Ask the machine, in the current network namespace. Reads other tables' chains on forward and input.
+
+    ``nft`` None: without root only the rest is asked.
+    """
     iptv = config.iptv.interface
     names = ("all", iptv)
     rp_filter = {name: value for name in names if (value := _sysctl(f"conf/{name}/rp_filter")) is not None}
@@ -72,8 +75,8 @@ def gather(nft: Nft, config: Config, kind: HelperKind) -> Facts:
         ip_forward=_sysctl("ip_forward"),
         rp_filter=rp_filter,
         default_route=_has_default_route(),
-        drops=tuple(_drops(nft, config, kind)),
-        uncounted_flowtables=tuple(_uncounted_flowtables(nft)),
+        drops=tuple(_drops(nft, config, kind)) if nft else (),
+        uncounted_flowtables=tuple(_uncounted_flowtables(nft)) if nft else (),
     )
 
 

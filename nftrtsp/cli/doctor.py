@@ -1,0 +1,60 @@
+"""``doctor``: why does VoD not work here?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nftrtsp.doctor import Finding, Verdict
+
+_COLOURS = {"ok": "green", "warning": "yellow", "fault": "red", "unknown": "blue"}
+
+
+@click.command()
+@config_option
+@netns_option
+@json_option
+def doctor(config_path: Path | None, as_json: bool) -> None:
+    """Say in one sentence why VoD does not work here, then all that was checked, with causes and remedies.
+
+    Touches nothing. Exit 0: nothing found, 1: a fault, 2: trouble.
+    """
+    from nftrtsp.doctor import conclude, diagnose, gather
+
+    facts = gather(load_config(config_path))
+    findings = diagnose(facts)
+    verdict = conclude(facts, findings)
+    if as_json:
+        _write_json(verdict, findings)
+    else:
+        _write_text(verdict, findings)
+    sys.exit(1 if verdict.works is False else 0)
+
+
+def _write_json(verdict: Verdict, findings: Sequence[Finding]) -> None:
+    import msgspec
+
+    for value in ({"verdict": verdict.text, "works": verdict.works}, *findings):
+        click.echo(msgspec.json.encode(value).decode())
+
+
+def _write_text(verdict: Verdict, findings: Sequence[Finding]) -> None:
+    import os
+
+    colour = None if not os.environ.get("NO_COLOR") else False
+    word = {True: "ok", False: "fault", None: "unknown"}[verdict.works]
+    click.secho(verdict.text, fg=_COLOURS[word], bold=True, color=colour)
+    click.echo()
+    for finding in findings:
+        state = click.style(f"{finding.state:<8}", fg=_COLOURS[finding.state])
+        click.echo(f"{state} {finding.check:<13} {finding.text}", color=colour)
+        if finding.remedy:
+            click.echo(f"{'':<8} {'':<13} → {finding.remedy}", color=colour)

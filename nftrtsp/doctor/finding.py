@@ -1,0 +1,28 @@
+"""A finding: what one check has found, and what to do about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class State(StrEnum):
+    """How it stands with what was checked."""
+
+    OK = "ok"
+    WARNING = "warning"  # VoD works all the same, or only sometimes not
+    FAULT = "fault"  # with this, no film arrives
+    UNKNOWN = "unknown"  # could not be looked at
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One finding of the check named ``check``; ``remedy`` is empty where there is nothing to mend.
+
+    ``text`` is a clause that can follow "VoD does not work here:".
+    """
+
+    check: str
+    state: State
+    text: str
+    remedy: str = ""
