@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from nftrtsp.conntrack import decode
 from nftrtsp.conntrack.event import Event
@@ -25,6 +26,8 @@ class Decoder:
         #: The first eight bytes of a message (length, type, flags) -> its layouts, the last used first.
         self._layouts: dict[bytes, list[Layout]] = {}
         self._count = 0
+        #: Events that could not be decoded.
+        self.malformed = 0
         #: For whole datagrams of one layout: (first eight bytes, messages) -> mask and skeleton.
         self._repeated: dict[tuple[Layout, int], tuple[int, int]] = {}
 
@@ -96,29 +99,31 @@ class Decoder:
             known = self._repeated[layout, count] = (mask, skeleton)
         return known
 
-    def event(self, data: bytes, time: float) -> Event | None:
-        """Decode one multicast datagram; None when it is of another subsystem.
+    def events(self, datagrams: list[bytes], time: float, into: list[Event]) -> None:
+        """Decode multicast datagrams that were received at ``time``, and append their events to ``into``.
 
-        ``time`` is when it was received. Raises :class:`MalformedError`.
+        A datagram that cannot be decoded is counted in ``malformed``; one of another subsystem is left out.
         """
-        candidates = self._layouts.get(data[:8])
-        if candidates is not None:
-            number = int.from_bytes(data, "little")
-            for layout in candidates:
-                if number & layout.mask == layout.skeleton and len(data) == layout.size:
-                    if layout is not candidates[0]:
-                        candidates.remove(layout)
-                        candidates.insert(0, layout)
-                    return Event(layout.type, time, layout.flow(layout.unpacker.unpack(data)))
-        return self._other(data, time)
+        layouts, append, number_of = self._layouts, into.append, int.from_bytes
+        for data in datagrams:
+            candidates = layouts.get(data[:8])
+            if candidates is not None:
+                layout = candidates[0]
+                if number_of(data, "little") & layout.mask == layout.skeleton and len(data) == layout.size:
+                    append(Event(layout.type, time, layout.flow(layout.unpacker.unpack(data))))
+                    continue
+            try:
+                into.extend(self._other(data, time))
+            except MalformedError:
+                self.malformed += 1
 
-    def _other(self, data: bytes, time: float) -> Event | None:
-        """An event whose layout is not known yet, or that is no flow."""
+    def _other(self, data: bytes, time: float) -> Iterator[Event]:
+        """Events whose layout is not the last one met, or that are of no flow."""
         for kind, flags, _, family, start, end in decode.messages(data):
             what = decode.event_type(kind, flags)
             if what is None:
                 continue
             if kind >> 8 == NFNL_SUBSYS_CTNETLINK:
-                return Event(what, time, self.flow(data[start - HEADER_SIZE : end]))
-            return Event(what, time, None, decode.expectation(data, family, start, end))
-        return None
+                yield Event(what, time, self.flow(data[start - HEADER_SIZE : end]))
+            else:
+                yield Event(what, time, None, decode.expectation(data, family, start, end))

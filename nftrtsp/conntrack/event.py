@@ -25,7 +25,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One event. ``time`` is in seconds since the epoch; an overrun has neither flow nor expectation.
 
     ``found`` marks what a table found out by a dump because the kernel did not, or could not, tell it.
-    ``lost`` is for overruns: how many times the kernel said ENOBUFS (it never says how many events).
+    ``lost`` is for overruns: how many events the kernel dropped.
     """
 
     type: EventType

@@ -5,8 +5,9 @@ The theory, once. The kernel tells events in order, but only of flows that were 
 
 * *Start*: subscribe, then dump. What happens meanwhile waits in the socket and is applied after the dump; the
   last message about a flow wins, and a DESTROY of another id than the table's is of an earlier flow.
-* *Overrun* (ENOBUFS): empty the socket first, for the kernel drops everything until then, and dump again.
-  What the dump lacks is gone, what it has besides is new; both are given as events with ``found`` set.
+* *Overrun*: the subscription tells of it when it has emptied the socket, for the kernel drops everything
+  until then. Dump again: what the dump lacks is gone, what it has besides is new; both are given as events
+  with ``found`` set.
 * *Silent flows*, known from dumps only, may never send an event: they are asked for again one by one while
   they matter, and when their timeout has run out.
 
@@ -81,8 +82,9 @@ class Table:
         receive_buffer: int = RECEIVE_BUFFER,
     ) -> None:
         self.roles = Roles(config)
-        #: How often the kernel said that it dropped events (ENOBUFS); each was repaired by a dump.
+        #: How many events the kernel dropped, and how often it did; each time was repaired by a dump.
         self.lost = 0
+        self.overruns = 0
         #: Flows that were not kept because the table was full.
         self.overflow = 0
         #: Flow id to Rate, for media flows, from the last two polls of their counters.
@@ -174,6 +176,7 @@ class Table:
                     told.append(event)
             else:
                 self.lost += event.lost
+                self.overruns += 1
                 if self._repair_at is None:  # between two dumps leave room for reading
                     self._repair_at = now + min(0.5, self._dump_cost * (1 / DUMP_SHARE - 1))
                 told.append(event)
@@ -298,17 +301,10 @@ class Table:
     # Work of its own
 
     def _repair(self) -> list[Event]:
-        """After an overrun: empty the socket, dump again, and do not do it all the time."""
-        told: list[Event] = []
-        for _ in range(64):
-            events = self._subscription.receive(0)
-            if not events:
-                break
-            told += self._apply(events)
+        """After an overrun dump again; the subscription tells of it when the socket is empty."""
         self._repair_at = None
         started = time.monotonic()
-        told += self._load(tell=True)
-        told += self._apply(self._subscription.receive(0))
+        told = self._load(tell=True)
         self._dump_cost = time.monotonic() - started
         return told
 
