@@ -121,8 +121,6 @@ class PinholeHelper:
 
     def _close(self, action: CloseWay) -> None:
         way = action.way
-        if self.ways.at(way.port) is not None:
-            return  # closed for one and opened for another in one go: the element is the other's
         with contextlib.suppress(NftrtspError):
             self.map.remove(way.port)
         self._fresh.pop(way.port, None)
