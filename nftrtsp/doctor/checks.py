@@ -11,7 +11,7 @@ from nftrtsp.config import HelperKind
 from nftrtsp.conntrack.record import address_text
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.doctor.facts import Facts
-from nftrtsp.doctor.finding import Finding, State
+from nftrtsp.doctor.finding import Finding, State, several
 from nftrtsp.ruleset import environment
 
 Check = Callable[[Facts], Iterator[Finding]]
@@ -143,7 +143,7 @@ def ruleset(facts: Facts) -> Iterator[Finding]:
         text = f"the ruleset loaded is of the {facts.ruleset.form} form, but the helper is {facts.kind}"
         yield Finding("ruleset", State.FAULT, text, "run `nftrtsp apply`")
     elif facts.ruleset.changes:
-        text = f"the ruleset loaded differs from the config in {facts.ruleset.changes} places"
+        text = f"the ruleset loaded differs from the config in {several(facts.ruleset.changes, 'place')}"
         yield Finding("ruleset", State.WARNING, text, "see `nftrtsp diff`, then `nftrtsp apply`")
     else:
         yield Finding("ruleset", State.OK, "the ruleset is loaded as the config wants it")
@@ -228,7 +228,9 @@ def connections(facts: Facts) -> Iterator[Finding]:
         remedy = "switch the box off and on, or `nftrtsp apply` again, which lets such connections start anew"
         yield Finding("connection", State.FAULT, text, remedy)
     elif open_now:
-        yield Finding("connection", State.OK, f"{len(open_now)} RTSP connections are open, with the helper")
+        yield Finding(
+            "connection", State.OK, f"{several(len(open_now), 'RTSP connection')} open, with the helper"
+        )
 
 
 def refusals(facts: Facts) -> Iterator[Finding]:
@@ -236,15 +238,14 @@ def refusals(facts: Facts) -> Iterator[Finding]:
     counters = (facts.greeting or {}).get("counters") or {}
     refused, overruns = counters.get("refused", 0), counters.get("overruns", 0)
     if refused:
-        text = f"the helper refused {refused} requests, as when two boxes want one port"
+        text = f"the helper refused {several(refused, 'request')}, as when two boxes want one port"
         remedy = "its log says who and why: `journalctl -u nftrtsp-helper`"
         if facts.kind is HelperKind.PINHOLE:
             remedy += "; the userspace helper gives a second box another port"
         yield Finding("requests", State.WARNING, text, remedy)
     if overruns:
-        text = (
-            f"packets came faster than the helper read them, {overruns} times: requests may have been missed"
-        )
+        times = several(overruns, "time")
+        text = f"packets came faster than the helper read them, {times}: requests may have been missed"
         yield Finding("requests", State.WARNING, text, "see what else loads this router")
 
 

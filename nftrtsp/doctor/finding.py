@@ -26,3 +26,8 @@ class Finding(msgspec.Struct, frozen=True):
     state: State
     text: str
     remedy: str = ""
+
+
+def several(number: int, noun: str) -> str:
+    """Return ``1 warning`` or ``2 warnings``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,7 +8,7 @@ import msgspec
 
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.doctor.facts import Facts
-from nftrtsp.doctor.finding import Finding, State
+from nftrtsp.doctor.finding import Finding, State, several
 
 _SILENT = 5  # seconds without a packet after which a film does not play
 
@@ -38,7 +38,7 @@ def conclude(facts: Facts, findings: Sequence[Finding]) -> Verdict:
             None, f"nothing seen that keeps VoD from working, but not everything: {checks} need root"
         )
     warnings = sum(finding.state is State.WARNING for finding in findings)
-    but = f", with {warnings} warnings below" if warnings else ""
+    but = f", with {several(warnings, 'warning')} below" if warnings else ""
     return Verdict(True, f"VoD should work here{but}: nothing found that stops a film, none plays now")
 
 
