@@ -25,7 +25,8 @@ class Decoder:
     def __init__(self) -> None:
         #: The first eight bytes of a message (length, type, flags) -> its layouts, the last used first.
         self._layouts: dict[bytes, list[Layout]] = {}
-        self._count = 0
+        #: How many layouts were learned.
+        self.layouts = 0
         #: Events that could not be decoded.
         self.malformed = 0
         #: For whole datagrams of one layout: (first eight bytes, messages) -> mask and skeleton.
@@ -50,13 +51,13 @@ class Decoder:
     def _learn(self, data: bytes, candidates: list[Layout] | None) -> Flow:
         if len(data) < HEADER_SIZE:
             raise MalformedError(f"a flow message of {len(data)} bytes")
-        full = self._count >= MOST_LAYOUTS or (candidates is not None and len(candidates) >= MOST_CANDIDATES)
+        full = self.layouts >= MOST_LAYOUTS or (candidates is not None and len(candidates) >= MOST_CANDIDATES)
         if full:
             return decode.flow(data, data[16], HEADER_SIZE, len(data))
         flow, layout = learn(data)
         if layout is not None:
             self._layouts.setdefault(data[:8], []).insert(0, layout)
-            self._count += 1
+            self.layouts += 1
         return flow
 
     def flows(self, datagram: bytes, sequence: int) -> tuple[list[Flow], bool]:

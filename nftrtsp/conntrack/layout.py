@@ -23,8 +23,11 @@ from typing import Any
 from nftrtsp.conntrack import attribute as cta
 from nftrtsp.conntrack import decode
 from nftrtsp.conntrack.event import EventType
-from nftrtsp.conntrack.flow import KNOWN_PROTOCOLS, Counters, Flow, Tuple
+from nftrtsp.conntrack.flow import IPPROTO_TCP, KNOWN_PROTOCOLS, Counters, Flow, Tuple
 from nftrtsp.conntrack.wire import ATTRIBUTE, HEADER_SIZE, NLA_TYPE_MASK
+
+#: Fields of a Tuple that have no default; the two of Counters are fewer.
+REQUIRED = 3
 
 _Values = tuple[Any, ...]
 _Pick = Callable[[_Values], _Values]
@@ -169,9 +172,11 @@ class _Learner:
             self.constants[part, "raw"] = told.raw
 
     def _protoinfo(self, start: int, end: int) -> None:
-        """The whole payload is one value; where the state stands, and what it is, are constant."""
+        """The whole payload is one value; where TCP's state stands, and what it is, are constant."""
         self._place("", "protoinfo", start, f"{end - start}s")
-        for first, last in self._attributes(start, end).values():
+        if self.flow.orig.proto != IPPROTO_TCP:
+            return
+        for first, last in list(self._attributes(start, end).values())[:1]:
             for kind, (at, _) in self._attributes(first, last).items():
                 if kind == cta.CTA_PROTOINFO_STATE:
                     self._keep(at, at + 1)
@@ -282,7 +287,7 @@ class _Order:
     def pick(self, part: str, fields: dict[str, Any]) -> _Pick:
         """Return what picks the fields of ``part``, without those at the end that have their defaults."""
         names = list(fields)
-        while part and len(names) > 2 and not self._told(part, names[-1]):
+        while part and len(names) > REQUIRED and not self._told(part, names[-1]):
             names.pop()
         places = []
         for field in names:

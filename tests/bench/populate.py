@@ -1,9 +1,9 @@
 """Fill the conntrack table of this network namespace with UDP flows, through ctnetlink.
 
-usage: python -m tests.bench.populate COUNT [--mark MARK --dport PORT --reply-src ADDRESS --first N]
+usage: python -m tests.bench.populate COUNT [--films N --mark MARK --first N]
 
-Flow number N goes from 10.a.b.c to 10.129.0.1: the three bytes and the source port are made from N. This is what
-`conntrack -I` does, many messages to one sendmsg().
+Flow number N goes from 10.a.b.c to 10.129.0.1: the three bytes and the source port are made from N. This is
+what `conntrack -I` does, many messages to one sendmsg().
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ BATCH = 400
 
 def creation(orig: Tuple, reply: Tuple, *, timeout: int = 3600, mark: int = 0) -> bytes:
     """Return the request that creates one flow, without acknowledgement."""
-    payload = request.encode_tuple(cta.CTA_TUPLE_ORIG, orig) + request.encode_tuple(cta.CTA_TUPLE_REPLY, reply)
+    payload = request.encode_tuple(cta.CTA_TUPLE_ORIG, orig) + request.encode_tuple(
+        cta.CTA_TUPLE_REPLY, reply
+    )
     payload += wire.be32(cta.CTA_TIMEOUT, timeout)
     if mark:
         payload += wire.be32(cta.CTA_MARK, mark)
@@ -63,7 +65,9 @@ def fill(count: int, first: int = 0) -> None:
 
 def film(number: int, mark: int) -> bytes:
     """Return the creation of a marked film from 172.26.83.137 that is sent on to 192.168.1.200."""
-    server, router, box = (socket.inet_aton(text) for text in ("172.26.83.137", "10.214.0.2", "192.168.1.200"))
+    server, router, box = (
+        socket.inet_aton(text) for text in ("172.26.83.137", "10.214.0.2", "192.168.1.200")
+    )
     port = 27336 + 2 * number
     orig = Tuple(server, router, IPPROTO_UDP, 40000 + number, port)
     reply = Tuple(box, server, IPPROTO_UDP, port, 40000 + number)
