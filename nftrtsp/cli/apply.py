@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def diff(
     else:
         with Nft() as nft:
             plan = applying.plan(nft, wanted)
-            _warn(config, nft, as_json)
+            _warn(config, HelperKind(wanted.kind), nft, as_json)
     if as_json:
         print_plan(plan)
     elif plan:
@@ -103,7 +104,7 @@ def apply(
     with Nft() as nft:
         wanted = wish(config, helper)
         plan = applying.plan(nft, wanted)
-        _warn(config, nft, False)
+        _warn(config, HelperKind(wanted.kind), nft, False)
         if plan:
             show_plan(plan)
             ask("Apply this?", yes)
@@ -213,8 +214,21 @@ def _say_stand_in(kind: str) -> None:
     )
 
 
-def _warn(config: Config, nft: Nft, as_json: bool) -> None:
-    """Say what the ruleset cannot fix."""
+def _warn(config: Config, kind: HelperKind, nft: Nft, as_json: bool) -> None:
+    """Say what the ruleset cannot fix, on stderr; with ``--json`` as objects on stdout."""
+    import json
+
+    import msgspec
+
+    from nftrtsp.ruleset import environment
+
+    for obstacle in environment.judge(config, environment.gather(nft, config, kind)):
+        if as_json:
+            click.echo(json.dumps({"warning": msgspec.to_builtins(obstacle)}))
+        else:
+            coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+            label = click.style("warning:", fg="yellow", bold=True) if coloured else "warning:"
+            click.echo(f"{label} {obstacle}", err=True)
 
 
 def adoption(config: Config, kind: str) -> Callable[[], int] | None:

@@ -37,11 +37,12 @@ def adopt(config: Config) -> int:
 def is_lost(flow: Flow, roles: Roles, ours: frozenset[bytes]) -> bool:
     """Whether ``flow`` should have a helper and has none; ``ours`` are the router's IPTV addresses. Pure.
 
-    One that left with another address of the router goes through another uplink: it is left alone.
+    One that left with another address of the router goes through another uplink: it is left alone. So is one
+    that left with its own address: picked up again it would be masqueraded, and break.
     """
     if flow.helper is not None or roles.of(flow).role is not Role.CONTROL:
         return False
-    return flow.reply.dst == flow.orig.src or flow.reply.dst in ours
+    return flow.reply.dst in ours
 
 
 def iptv_addresses(config: Config) -> frozenset[bytes]:

@@ -62,7 +62,7 @@ def want(text: str, kind: str = "") -> Wanted:
     listing, stand_in = canonical_listing(text)
     table = canonical.parse(listing)
     if table is None:
-        raise StateError("holds no table inet nftrtsp", place="ruleset")
+        raise StateError("the ruleset holds no table inet nftrtsp")
     return Wanted(text, table, kind, stand_in)
 
 
@@ -111,6 +111,7 @@ def _change(nft: Nft, wanted: Wanted, now: Plan, confirm_within: int | None) -> 
     change = _describe(wanted, now, confirm_within)
     listing = nft.list_table(stateless=True, terse=True) or ""
     trial.stage(change, _files(wanted, now, before, listing, change))
+    trial.drop(State.REVERTED)
     armed = ""
     if confirm_within is None:
         trial.move(State.NEW, State.LOADING)
@@ -126,7 +127,6 @@ def _change(nft: Nft, wanted: Wanted, now: Plan, confirm_within: int | None) -> 
         _load(nft, wanted, transition.transition(now.old, wanted.table, before), before, state)
         if confirm_within is None:
             _keep()
-    trial.drop(State.REVERTED)
     _note_last(change, "kept" if confirm_within is None else "on trial")
     on_trial = None if confirm_within is None else change
     return Outcome(now, trial=on_trial, armed=armed, kept=on_trial is None)

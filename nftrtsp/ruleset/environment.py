@@ -24,6 +24,7 @@ _CHAIN = re.compile(r"^\tchain (\S+) \{")
 _BASE = re.compile(r"^\t\ttype \S+ hook (\w+) .*?priority ([^;]+);(?: policy (\w+);)?")
 _FLOWTABLE = re.compile(r"^\tflowtable (\S+) \{")
 _OURS = (TABLE_FAMILY, TABLE_NAME)
+_VERDICT_MAP = re.compile(r"vmap @(\S+)")
 _IPV4 = ("ip", "inet")
 _PROC = Path("/proc/sys/net/ipv4")
 
@@ -168,7 +169,16 @@ class _Listing:
         except KernelError:
             return []  # it went meanwhile
         lines = [line.strip() for line in text.splitlines() if line.startswith("\t\t")]
-        return [line for line in lines if not line.startswith(("type ", "comment "))]
+        rules = [line for line in lines if not line.startswith(("type ", "comment "))]
+        return [_VERDICT_MAP.sub(lambda match: f"vmap {{ {self._map(match[1])} }}", rule) for rule in rules]
+
+    def _map(self, name: str) -> str:
+        """Return the elements of a named verdict map (Docker's nftables backend works with them)."""
+        try:
+            text = self._nft.list(f"map {self._table} {name}", stateless=True)
+        except KernelError:
+            return ""
+        return " ".join(text.partition("elements = {")[2].partition("}")[0].split())
 
 
 def _uncounted_flowtables(nft: Nft) -> Iterator[str]:

@@ -7,6 +7,7 @@ machine is touched and the namespace ends with the child. Source: unshare(2), us
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import pickle
 import re
@@ -105,8 +106,16 @@ class Scratch:
         raise error
 
     def list_table(self) -> str:
-        """Return our table as the kernel prints it, without counters, the stand-in named ``rtsp`` again."""
-        text = self.run(f"list table {names.TABLE_FAMILY} {names.TABLE_NAME}", stateless=True)
+        """Return our table as the kernel prints it, without counters, the stand-in named ``rtsp`` again.
+
+        Empty where nothing of ours was loaded.
+        """
+        try:
+            text = self.run(f"list table {names.TABLE_FAMILY} {names.TABLE_NAME}", stateless=True)
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return ""
+            raise
         return _retype(text, self.stand_in, names.CT_HELPER_TYPE) if self.stand_in else text
 
     def _receive(self) -> str:
