@@ -7,9 +7,8 @@ and `helper` all ask :func:`choose`, so they agree.
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -23,6 +22,8 @@ MODULE = "nf_conntrack_rtsp"
 NAT_MODULE = "nf_nat_rtsp"
 CTHELPER_MODULE = "nfnetlink_cthelper"
 UNLOAD = f"modprobe -r {NAT_MODULE} {MODULE}"
+
+_GZIP = 16 + zlib.MAX_WBITS  # zlib reads gzip's header: the module gzip would cost each start 2 ms
 
 #: nfnetlink_cthelper depends on the other two in Kconfig, so a kernel that has it has them.
 _CTHELPER_OPTION = "CONFIG_NF_CT_NETLINK_HELPER"
@@ -178,8 +179,8 @@ def _kernel_option(name: str, release: str) -> str | None:
     ):
         try:
             raw = path.read_bytes()
-            text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("ascii", "replace")
-        except (OSError, EOFError):
+            text = (zlib.decompress(raw, _GZIP) if path.suffix == ".gz" else raw).decode("ascii", "replace")
+        except (OSError, zlib.error):
             continue
         for line in text.splitlines():
             if line.startswith(f"{name}="):
@@ -201,10 +202,10 @@ def pinned() -> bool | None:
         _remember(memory, {"module": identity, "pinned": seen})
         return seen
     try:
-        told = json.loads(memory.read_text())
+        told = msgspec.json.decode(memory.read_bytes())
         if told["module"] == identity:
             return bool(told["pinned"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
         pass
     return None
 
@@ -237,7 +238,7 @@ def _seen_pinned() -> bool | None:
 
 
 def _remember(file: Path, what: dict[str, object]) -> None:
-    text = json.dumps(what) + "\n"
+    text = msgspec.json.encode(what).decode() + "\n"
     try:
         if file.parent.is_dir() and (not file.exists() or file.read_text() != text):
             part = file.with_suffix(".part")
