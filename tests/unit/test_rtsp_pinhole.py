@@ -1,0 +1,126 @@
+"""The parts of the pinhole helper that need no kernel: packets, copies, comments, the log's sentences."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nftrtsp.conntrack import wire
+from nftrtsp.rtsp.nflog import payloads
+from nftrtsp.rtsp.note import Note
+from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
+from nftrtsp.rtsp.pinhole import comment, read_comment
+from nftrtsp.rtsp.pinholemap import messages
+from nftrtsp.rtsp.policy import RefusalLog
+from nftrtsp.rtsp.service import sentence
+from nftrtsp.rtsp.ways import Claim, Connection, Way
+
+STB = IPv4Address("192.168.1.200").packed
+SERVER = IPv4Address("172.26.83.10").packed
+CALL = Connection(STB, 40000, SERVER, 554)
+
+
+def segment(data: bytes, *, options: bytes = b"", total: int | None = None, flags: int = ACK) -> bytes:
+    head = 20 + len(options)
+    tcp = struct.pack("!HHIIBBHHH", 40000, 554, 7, 9, head // 4 << 4, flags, 500, 0, 0) + options + data
+    size = 20 + len(tcp) if total is None else total
+    return struct.pack("!BBHHHBBH4s4s", 0x45, 0, size, 1, 0x4000, 64, 6, 0, STB, SERVER) + tcp
+
+
+def test_a_segment_is_read_with_its_options() -> None:
+    packet = read_packet(segment(b"hello", options=bytes(12), flags=ACK | SYN))
+    assert packet == Packet(STB, SERVER, 40000, 554, 7, 9, ACK | SYN, b"hello", 5, 52)
+
+
+def test_a_copy_that_was_cut_short_knows_its_real_length() -> None:
+    packet = read_packet(segment(b"x" * 100, total=20 + 20 + 1400))
+    assert packet is not None
+    assert (len(packet.data), packet.length) == (100, 1400)
+
+
+def test_padding_after_the_packet_is_no_data() -> None:
+    packet = read_packet(segment(b"ab") + bytes(6))
+    assert packet is not None
+    assert packet.data == b"ab"
+
+
+def test_what_is_no_tcp_over_ipv4_is_none() -> None:
+    good = bytearray(segment(b"hello"))
+    for place, value in ((0, 0x65), (0, 0x44), (9, 17), (7, 1), (32, 0x40), (32, 0xF0), (3, 30)):
+        bad = bytearray(good)
+        bad[place] = value
+        assert read_packet(bytes(bad)) is None, place
+    assert read_packet(bytes(good[:39])) is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_may_come_as_a_packet_a_copy_or_an_answer(data: bytes) -> None:
+    packet = read_packet(data)
+    assert packet is None or len(packet.data) <= packet.length
+    assert isinstance(list(payloads(data, b"nftrtsp-rtsp")), list)
+    assert isinstance(list(messages(data)), list)
+
+
+def test_copies_of_other_rules_are_passed_over() -> None:
+    def copy(prefix: str) -> bytes:
+        body = wire.text(10, prefix) + wire.attribute(9, b"packet")
+        data = wire.message(wire.NFNL_SUBSYS_ULOG, 0, 0, body, resource=554)
+        return data + bytes(-len(data) % 4)
+
+    both = copy("nftrtsp-rtsp") + copy("firewall") + copy("nftrtsp-rtsp")
+    assert list(payloads(both, b"nftrtsp-rtsp")) == [b"packet", b"packet"]
+    assert list(payloads(both[:-1], b"nftrtsp-rtsp")) == [b"packet"]
+
+
+def way(session: str | None = None, timeout: int | None = None) -> Way:
+    claim = Claim(CALL, "rtsp://s/f", 1, 0.0)
+    claim.session, claim.timeout = session, timeout
+    made = Way(27336, STB, 27336, CALL, 0.0)
+    made.claims.append(claim)
+    return made
+
+
+def test_what_is_written_beside_an_element_is_read_again() -> None:
+    assert comment(way("8712", 60)) == "192.168.1.200:40000 172.26.83.10:554 8712 60"
+    assert read_comment(comment(way("8712", 60))) == (CALL, "8712", 60)
+    assert read_comment(comment(way())) == (CALL, None, None)
+
+
+@given(st.text(max_size=100), st.none() | st.integers(0, 10**9 - 1))
+def test_a_session_of_any_text_does_no_harm(session: str, timeout: int | None) -> None:
+    text = comment(way(session, timeout))
+    assert len(text) <= 127
+    assert text.isascii()
+    assert '"' not in text
+    known = read_comment(text)
+    assert known is not None
+    assert known[0] == CALL
+    assert known[1] in (session, None)
+    assert known[2] == timeout
+
+
+def test_what_somebody_else_wrote_is_left_alone() -> None:
+    for text in ("", "my server", "1.2.3:4 5.6.7.8:9 - -", "192.168.1.200:1 172.26.83.10:554 a b c"):
+        assert read_comment(text) is None
+
+
+def test_refusals_are_logged_at_a_limited_rate_for_each_asker() -> None:
+    log = RefusalLog(burst=3, every=10)
+    assert [log.admit(STB, 0.0) for _ in range(5)] == [0, 0, 0, None, None]
+    assert log.admit(SERVER, 0.0) == 0
+    assert log.admit(STB, 10.0) == 2
+    assert log.admit(STB, 11.0) is None
+    for number in range(5000):
+        log.admit(number.to_bytes(4, "big"), 12.0)
+    assert len(log._state) <= log.askers
+
+
+def test_the_log_says_who_and_why() -> None:
+    refused = Note("way-refused", port=80, reason="port 80 is below 1024")
+    assert sentence(refused, "Living room (192.168.1.200)") == (
+        "Living room (192.168.1.200): refused: port 80 is below 1024"
+    )
+    assert sentence(Note("setup", port=27336), "x") is None
