@@ -93,11 +93,11 @@ class Sessions:
             if role is Role.CONTROL:
                 self._control_event(event.type, event.flow, event.time)
             elif role is Role.MEDIA:
-                self._media_event(event.type, event.flow, event.time)
+                self._media_event(event)
         elif event.expectation is not None and self.roles.concerns(event.expectation):
             way = way_of(event.expectation, event.time)
             if way and event.type is EventType.EXPECT_NEW:
-                self.open_way(way)
+                self.open_way(way, found=event.found)
             elif way:
                 self.close_way(way.key, event.time)
         elif event.type is EventType.OVERRUN:
@@ -345,17 +345,16 @@ class Sessions:
             film.waiting_since = time
 
     def _say_way(self, film: Film, way: Way, time: float, *, found: bool) -> None:
-        ports = (
-            f"port {way.port}" if way.port == way.stb_port else f"port {way.port}, the box's {way.stb_port}"
-        )
+        same = way.port == way.stb_port
+        ports = f"port {way.port}" if same else f"port {way.port} for the box's {way.stb_port}"
         after = ""
         if film.asked is not None and 0 <= time - film.asked < telling.MERGE:
-            after = f", {milliseconds(time - film.asked)} after SETUP"
+            after = f", after {milliseconds(time - film.asked)}"
         was = "was open already, " if found else ""
         if way.source is None:
-            film.note(time, StepKind.WAY_OPEN, f"{was}{ports}, from any source{after}")
+            film.note(time, StepKind.WAY_OPEN, f"{was}any source, {ports}{after}")
         else:
-            text = f"{was}{ports}, pinned: only from {IPv4Address(way.source)}{after}"
+            text = f"{was}pinned to {IPv4Address(way.source)}, {ports}{after}"
             film.note(time, StepKind.WAY_OPEN, text)
 
     def _film_for_way(self, way: Way) -> Film:
@@ -405,16 +404,18 @@ class Sessions:
 
     # -- media flows ---------------------------------------------------------------------------------------
 
-    def _media_event(self, kind: EventType, flow: Flow, time: float) -> None:
+    def _media_event(self, event: Event) -> None:
+        flow, time = event.flow, event.time
+        assert flow is not None  # noqa: S101 - the caller has looked
         key = (flow.orig, flow.zone)
-        if kind is EventType.DESTROY:
+        if event.type is EventType.DESTROY:
             media = self.media.pop(key, None)
             if media is not None:
                 self._media_gone(media, time)
             return
         media = self.media.get(key)
         if media is None:
-            self._media_new(flow, time, found=kind is not EventType.NEW)
+            self._media_new(flow, time, found=event.type is not EventType.NEW or event.found)
         elif flow.master is not None and media.flow.master is None:
             media.flow = flow
 
@@ -480,6 +481,8 @@ class Sessions:
         self._packets(film, media, time, exact=False)
 
     def _packets(self, film: Film, media: Media, time: float, *, exact: bool) -> None:
+        if film.pause_said and film.quiet_since is not None and time - film.quiet_since < TRAILING:
+            return  # packets from before the pause, counted after it
         if film.first_packet is None:
             film.first_packet = time
             since = film.waiting_since if film.waiting_since is not None else film.asked

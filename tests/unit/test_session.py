@@ -359,7 +359,7 @@ def test_the_first_packet_says_how_late_and_from_whom() -> None:
 def test_the_way_says_how_long_after_setup() -> None:
     house = House()
     normal_pinhole(house)
-    assert "way open: port 27336, from any source, 1.0 ms after SETUP" in house.words()
+    assert "way open: any source, port 27336, after 1.0 ms" in house.words()
 
 
 def test_kernel_and_helper_telling_of_one_way_make_one_way() -> None:
@@ -384,7 +384,7 @@ def test_a_port_shifted_by_the_module_is_named_with_the_boxs_own() -> None:
     house.new(1.0, control(BOX2, 40001))
     house.new(1.1, expectation(BOX2, 27336, sport=40001, outer=27338))
     house.new(1.2, media(BOX2, 27336, outer=27338))
-    assert "way open: port 27338, the box's 27336, from any source" in house.words(BOX2)
+    assert "way open: any source, port 27338 for the box's 27336" in house.words(BOX2)
     assert house.film(BOX2).phase is Phase.PLAYING
 
 

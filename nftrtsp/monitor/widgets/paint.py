@@ -1,0 +1,31 @@
+"""Spans to strips: the one place where a tone gets its colour, from the theme through the style sheet."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from nftrtsp.monitor.words import TONES, Spans
+
+#: The component classes that a painted widget has; monitor.tcss gives them colours.
+TONE_CLASSES = {f"tone--{tone}" for tone in TONES if tone}
+
+
+class Painted(Widget):
+    """A widget that draws lines of spans."""
+
+    COMPONENT_CLASSES = TONE_CLASSES
+
+    def tone(self, name: str) -> Style:
+        """Return the style of a tone: a colour and weight, no background."""
+        return self.get_component_rich_style(f"tone--{name}", partial=True) if name else Style.null()
+
+    def strip(self, spans: Spans, width: int, base: Style, *, offset: int = 0) -> Strip:
+        """Return ``spans`` in ``width`` columns on ``base``, without the first ``offset`` columns."""
+        segments = [Segment(text, base + self.tone(tone)) for text, tone in spans if text]
+        line = Strip(segments)
+        if offset:
+            line = line.crop(offset, None)
+        return line.adjust_cell_length(width, base)
