@@ -216,6 +216,9 @@ class Box:
         sys.stdout.write(json.dumps({"id": command["id"], **answer}) + "\n")
         sys.stdout.flush()
 
+    async def _do_ready(self, _command: Command) -> dict[str, Any]:
+        return {}
+
     async def _do_connect(self, command: Command) -> dict[str, Any]:
         address = (command.get("address") or "0.0.0.0", command.get("source_port") or 0)  # noqa: S104
         opening = asyncio.open_connection(command["server"], command["port"], local_addr=address)

@@ -142,6 +142,10 @@ class Player:
             raise LabError(f"the set-top box {self.stb.address}: {result['error']}", place="lab")
         return result
 
+    def wait_until_ready(self) -> None:
+        """Return when the program runs."""
+        self.tell("ready")
+
     def connect(
         self, connection: str = "main", *, server: str | None = None, port: int = 554, source_port: int = 0
     ) -> int:
@@ -357,7 +361,8 @@ class ProviderControl:
     @classmethod
     def start(cls, lab: Lab, *, detached: bool = False) -> ProviderControl:
         """Start the provider and wait until it listens; ``detached``: it outlives this process."""
-        process = _start(lab.isp, "nftrtsp.lab.provider", start_new_session=detached)
+        quiet = {"stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL} if detached else {}
+        process = _start(lab.isp, "nftrtsp.lab.provider", start_new_session=detached, **quiet)
         assert process.stdout is not None  # noqa: S101 - started with a pipe
         if process.stdout.readline().strip() != "ready":
             raise LabError("the lab's provider did not start", place="lab", remedy="see above")

@@ -72,7 +72,7 @@ class Record:
 
 def load(lab_id: str) -> Record:
     """Return the record of the lab ``lab_id``; raises :class:`LabError` if there is none."""
-    path = labs_dir() / lab_id / _RECORD
+    path = labs_dir() / Path(lab_id).name / _RECORD
     try:
         data: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):

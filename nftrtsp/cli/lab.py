@@ -1,0 +1,175 @@
+"""`nftrtsp lab up`, `play`, `exec`, `demo` and `down`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nftrtsp.cli.options import json_option
+from nftrtsp.errors import LabError
+
+if TYPE_CHECKING:
+    from nftrtsp.lab.network import Lab
+
+_lab_option = click.option("--lab", "lab_id", metavar="ID", help="Which lab [default: the last one built].")
+
+
+@click.group()
+def lab() -> None:
+    """A self-contained network to try it all in: set-top boxes, a router, RTSP and media servers.
+
+    It consists of network namespaces without a link or route to anything else. Needs root.
+    """
+
+
+@lab.command()
+@click.option("--stbs", type=click.IntRange(1, 50), default=3, show_default=True, help="Set-top boxes.")
+@click.option(
+    "--media-servers", type=click.IntRange(1, 50), default=3, show_default=True, help="Media servers."
+)
+@click.option(
+    "--helper",
+    type=click.Choice(["auto", "kernel", "userspace", "pinhole"]),
+    default="auto",
+    help="rtsp.helper of the lab's config.",
+)
+def up(stbs: int, media_servers: int, helper: str) -> None:
+    """Build a lab that stays, with its servers running, until `nftrtsp lab down`."""
+    from nftrtsp.lab.network import Lab
+
+    built = Lab.build(stbs, media_servers, helper=helper, persistent=True)
+    try:
+        built.provider(detached=True)
+    except BaseException:
+        built.close()
+        raise
+    variables = " ".join(f"{key}={value}" for key, value in built.variables().items() if key != "PATH")
+    click.echo(
+        f"lab {built.id} is up: {stbs} set-top boxes, a router, {media_servers} media servers\n"
+        f"  run commands in its router:  nftrtsp lab exec nftrtsp apply --yes\n"
+        f"  or a shell:                  nftrtsp lab exec bash\n"
+        f"  which is short for:          {variables} ip netns exec {built.router.name} ...\n"
+        f"  play films:                  nftrtsp lab play --seconds 10\n"
+        f"  take it down:                nftrtsp lab down"
+    )
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_lab_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - as `ip netns exec`
+    """Run a command in the router of a lab that is up."""
+    standing = _standing(lab_id)
+    process = standing.router.popen(list(command))
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            continue  # it goes to the command, which shares the terminal
+    click.get_current_context().exit(code if code >= 0 else 128 + abs(code))
+
+
+@lab.command()
+@_lab_option
+@click.option("--stb", "numbers", type=int, multiple=True, help="Which set-top box, from 1 [default: all].")
+@click.option("--films", type=click.IntRange(1, 200), help="How many films [default: one for each box].")
+@click.option("--seconds", type=click.FloatRange(0.5), default=10.0, show_default=True, help="Their length.")
+@click.option(
+    "--mbps", type=click.FloatRange(0.1, 100), default=6.0, show_default=True, help="Mbit/s of each."
+)
+@click.option("--pause", is_flag=True, help="Pause in the middle for a fifth of the time, and resume.")
+@json_option
+def play(  # noqa: PLR0917 - one for each option
+    lab_id: str | None,
+    numbers: tuple[int, ...],
+    films: int | None,
+    seconds: float,
+    mbps: float,
+    pause: bool,
+    as_json: bool,
+) -> None:
+    """Play films in a lab that is up, and print what each set-top box got.
+
+    Exit code 1 if a box got less than 99.9 % of the TS packets that were sent to it.
+    """
+    from nftrtsp.lab import showing
+
+    standing = _standing(lab_id)
+    for number in numbers:
+        if not 1 <= number <= len(standing.stbs):
+            raise LabError(
+                f"there is no set-top box {number}", place="--stb", remedy=f"1 to {len(standing.stbs)}"
+            )
+    boxes = [standing.stbs[number - 1] for number in numbers] or standing.stbs
+    results = showing.play(standing, boxes, films or len(boxes), seconds, mbps=mbps, pause=pause)
+    click.echo(showing.to_json(results) if as_json else showing.to_text(results))
+    if not all(result.good for result in results):
+        if not any(result.report.packets for result in results):
+            click.echo(
+                "No film arrived: run `nftrtsp lab exec nftrtsp apply --yes` and, beside it, "
+                "`nftrtsp lab exec nftrtsp helper`.",
+                err=True,
+            )
+        click.get_current_context().exit(1)
+
+
+@lab.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(2.0, 40.0),
+    help="Length of the films [default: 10, under the dashboard 30].",
+)
+@click.option("--text", is_flag=True, help="No dashboard, also on a terminal.")
+def demo(seconds: float | None, text: bool) -> None:
+    """Show it: films without nftrtsp, which do not arrive, then with it.
+
+    Builds a lab of its own and removes it. On a terminal it opens the dashboard while the films play.
+    """
+    from importlib.util import find_spec
+
+    from nftrtsp.lab import demo as story
+    from nftrtsp.lab.telling import Telling
+
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not text
+    dashboard = on_terminal and find_spec("nftrtsp.cli.monitor") is not None
+    try:
+        outcome = story.play(Telling(), seconds=seconds or (30.0 if dashboard else 10.0), dashboard=dashboard)
+    except KeyboardInterrupt:
+        click.echo("\nnftrtsp: stopped; the lab is gone", err=True)
+        click.get_current_context().exit(130)
+    click.get_current_context().exit(0 if outcome.good else 1)
+
+
+@lab.command()
+@click.option("--lab", "lab_id", metavar="ID", help="Only this one [default: all that nobody holds].")
+def down(lab_id: str | None) -> None:
+    """Remove labs that are up, and what dead ones left."""
+    from nftrtsp.lab import registry
+
+    found = [registry.load(lab_id)] if lab_id else registry.labs()
+    removed = []
+    for record in found:
+        if record.persistent or not registry.owner_lives(Path(record.folder)):
+            registry.remove(record)
+            removed.append(record.id)
+        elif lab_id:
+            raise LabError(
+                f"the lab {lab_id} belongs to a running program", place="lab", remedy="end that program"
+            )
+    click.echo(f"removed {', '.join(removed)}" if removed else "there is no lab to remove")
+
+
+def _standing(lab_id: str | None) -> Lab:
+    from nftrtsp.lab import registry
+    from nftrtsp.lab.network import Lab
+
+    if lab_id:
+        return Lab.open(lab_id)
+    standing = [record for record in registry.labs() if record.persistent]
+    if not standing:
+        raise LabError("no lab is up", place="lab", remedy="build one with `nftrtsp lab up`")
+    return Lab.open(standing[-1].id)

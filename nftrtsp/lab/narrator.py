@@ -1,0 +1,179 @@
+"""Tells what happens at the lab's router, line by line, from what nftrtsp itself publishes.
+
+Two sources, both the product's own: the helper's socket (who asked, what was opened, refused, closed) and
+``nftrtsp events --json`` (which film arrived). Reading them is what makes the demo a test as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nftrtsp.lab import registry
+from nftrtsp.lab.network import Lab
+from nftrtsp.rtsp import publish
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the story: seconds since its begin, who, what in one word, and the rest."""
+
+    time: float
+    who: str
+    what: str
+    text: str
+
+
+class Narrator:
+    """Listens at the router from :meth:`start` to :meth:`stop`; :meth:`lines` gives what was heard."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.kind = ""
+        self.why = ""
+        self._names = {stb.address: stb.title for stb in lab.stbs}
+        self._begun = time.time()
+        self._heard: queue.SimpleQueue[Record] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._events: subprocess.Popen[str] | None = None
+        self._asked: dict[str, float] = {}  # set-top box -> when its last SETUP was seen
+        self._plays: dict[str, bool] = {}  # set-top box -> whether its film plays; absent: not yet
+        self.first: Callable[[str], float | None] = lambda _box: None
+
+    def start(self) -> None:
+        """Begin to listen; return when both sources are open. A helper that is to run runs already."""
+        path = self.lab.run_dir / "helper.sock"
+        greeting = publish.ask(path, timeout=5.0 * registry.patience())
+        if greeting:
+            self.kind, self.why = greeting["kind"], greeting["why"]
+            threading.Thread(target=self._hear_helper, daemon=True).start()
+        self._events = self.lab.router.popen(
+            ["nftrtsp", "events", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        threading.Thread(target=self._hear_conntrack, daemon=True).start()
+        self._wait_for_subscription(self._events.pid)
+
+    def begin(self) -> None:
+        """Set the story's clock to 0."""
+        self._begun = time.time()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._stopped.set()
+        if self._events is not None:
+            self._events.terminate()
+            self._events.wait(5.0 * registry.patience())
+
+    def lines(self, wait: float) -> Iterator[Line]:
+        """Yield what is heard within ``wait`` seconds."""
+        end = time.monotonic() + wait
+        while (left := end - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                record = self._heard.get(timeout=left)
+                line = self._tell(record)
+                if line is not None:
+                    yield line
+
+    def _wait_for_subscription(self, pid: int) -> None:
+        """Return when the process has joined conntrack's multicast groups: before, it would miss a film."""
+        end = time.monotonic() + 5.0 * registry.patience()
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                # sk Eth Pid Groups …: protocol 12 is netfilter; a socket's first port id is its process id.
+                rows = [line.split() for line in Path(f"/proc/{pid}/net/netlink").read_text().splitlines()]
+                if any(row[1] == "12" and row[2] == str(pid) and int(row[3], 16) for row in rows[1:]):
+                    return
+            time.sleep(0.02)
+
+    def _hear_helper(self) -> None:
+        path = self.lab.run_dir / "helper.sock"
+        for record in publish.subscribe(path, retry=0.2, stop=self._stopped.is_set):
+            self._heard.put(record)
+
+    def _hear_conntrack(self) -> None:
+        assert self._events is not None  # noqa: S101 - started just before
+        assert self._events.stdout is not None  # noqa: S101 - a pipe
+        for text in self._events.stdout:
+            with contextlib.suppress(ValueError):
+                self._heard.put(json.loads(text))
+
+    def _tell(self, record: Mapping[str, Any]) -> Line | None:
+        """Return the line for a record, None for what a newcomer need not see."""
+        event = str(record.get("event"))
+        if "flow" in record:
+            return self._tell_flow(event, record)
+        if "expectation" in record:
+            return self._tell_expectation(event, record)
+        box = str(record.get("stb", ""))
+        words = self._words(event, box, record)
+        if words is None:
+            return None
+        who = "router" if event.startswith("way-") else self._name(box)
+        return Line(self._clock(record), who, *words)
+
+    def _words(self, event: str, box: str, record: Mapping[str, Any]) -> tuple[str, str] | None:
+        server = str(record.get("server", "")).partition(":")[0]
+        match event:
+            case "setup":
+                self._asked[box] = record["time"]
+                return "asks", f"{server} for a film, to UDP port {record.get('port')}"
+            case "way-open":
+                took = 1000 * (record["time"] - self._asked.get(box, record["time"]))
+                any_source = record.get("way", {}).get("any_source")
+                source = "any source" if any_source else f"{server} only"
+                port = record.get("port")
+                return "opens", f"UDP port {port} to {box}, from {source}, {took:.1f} ms after SETUP"
+            case "way-refused":
+                return "refuses", f"UDP port {record.get('port')} to {box}: {record.get('reason')}"
+            case "way-closed":
+                reason = str(record.get("reason", ""))
+                why = "" if reason == "TEARDOWN" else f": {reason}"
+                return "closes", f"UDP port {record.get('port')} to {box}{why}"
+            case "pause":
+                self._plays[box] = False
+                return "pauses", "PAUSE: the film stops, its way stays open"
+            case "play":
+                before = self._plays.get(box)
+                self._plays[box] = True
+                if before is None:
+                    return None
+                return ("seeks", "PLAY from elsewhere") if before else ("resumes", "PLAY: the film goes on")
+            case "teardown":
+                self._plays.pop(box, None)
+                return "ends", "TEARDOWN"
+        return None
+
+    def _tell_flow(self, event: str, record: Mapping[str, Any]) -> Line | None:
+        flow = record["flow"]
+        if event != "new" or flow.get("role") != "media":
+            return None
+        box = str(flow.get("stb"))
+        source = f"{flow['orig']['src']}:{flow['orig']['sport']}"
+        first = self.first(box)  # as the box itself measured it
+        after = "" if first is None else f", {1000 * first:.0f} ms after SETUP"
+        return Line(self._clock(record), self._name(box), "gets", f"the film, from {source}{after}")
+
+    def _tell_expectation(self, event: str, record: Mapping[str, Any]) -> Line | None:
+        expected = record["expectation"]
+        if event != "expect-new" or self.kind:
+            return None  # a running helper tells of its own
+        source = "any source" if expected.get("any_source") else f"{expected['tuple']['src']} only"
+        box = str(expected.get("stb"))
+        port = expected["tuple"]["dport"]
+        return Line(self._clock(record), "router", "opens", f"UDP port {port} to {box}, from {source}")
+
+    def _name(self, box: str) -> str:
+        return self._names.get(box, box)
+
+    def _clock(self, record: Mapping[str, Any]) -> float:
+        return max(0.0, float(record.get("time", time.time())) - self._begun)
