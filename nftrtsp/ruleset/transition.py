@@ -112,13 +112,16 @@ def _counted(chain: str, rule: Rule, states: dict[tuple[str, str], str]) -> str:
 
 
 def _block(table: Table, objects: Iterable[Object], chains: Iterable[Chain]) -> list[str]:
-    """Write a ``table … { }`` with those objects and chains; chains that others jump to come first."""
+    """Write a ``table … { }`` with those objects and chains, in their order.
+
+    nft makes the chains before the rules, so a rule may jump to a chain further down.
+    """
     lines = [f"table {_NAME} {{", *(f"\t{line}" for line in table.extra)]
     for item in objects:
         lines += [f"\t{item.kind} {item.name} {{", *(f"\t\t{line}" for line in item.body)]
         lines += [f"\t\telements = {{ {', '.join(item.elements)} }}"] if item.elements else []
         lines.append("\t}")
-    for chain in sorted(chains, key=lambda chain: bool(chain.hook)):
+    for chain in chains:
         body = [line for line in (chain.comment, chain.head) if line] + [rule.line for rule in chain.rules]
         lines += [f"\tchain {chain.name} {{", *(f"\t\t{line}" for line in body), "\t}"]
     return [*lines, "}"]

@@ -117,9 +117,10 @@ class Stand:
         return text
 
     def table(self) -> str:
-        """Return our table as nft lists it, without state; empty where it is absent."""
+        """Return our table as nft lists it, without state, its blocks sorted; empty where it is absent."""
         done = self.run("nft", "-s", "-t", "list", "table", "inet", "nftrtsp", check=False)
-        return done.stdout
+        blocks = done.stdout.removeprefix("table inet nftrtsp {\n").removesuffix("}\n").split("\n\n")
+        return "\n\n".join(sorted(block.strip("\n") for block in blocks))
 
     def others(self) -> str:
         """Return everything but our table, handles and state included."""
