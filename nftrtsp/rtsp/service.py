@@ -28,6 +28,8 @@ from nftrtsp.rtsp.notify import notify, watchdog_interval
 from nftrtsp.rtsp.policy import RefusalLog
 from nftrtsp.rtsp.publish import Publisher
 
+_NICENESS = -15
+
 
 class Readable(Protocol):
     """What has a descriptor to wait for."""
@@ -57,6 +59,18 @@ class _Timer(msgspec.Struct):
     call: Callable[[], None]
 
 
+def hurry() -> int:
+    """Have the scheduler prefer this process, where it may; return the niceness before.
+
+    The film races the helper: with load 7 on 2 CPUs, 20 films at once, ways opened up to 500 ms late without
+    this and 45 ms with it. A helper sleeps but for RTSP's few packets, so nobody else waits for it.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, min(before, _NICENESS))
+    return before
+
+
 class Service:
     """One running helper of ``kind``; ``why`` it was chosen is published. ``ways`` returns the ways' JSON.
 
@@ -80,6 +94,7 @@ class Service:
 
     def __enter__(self) -> Self:
         self._lock = Lock(paths.run_dir())
+        self._old_niceness = hurry()
         try:
             self._publisher = Publisher(self._greeting)
         except BaseException:
@@ -99,6 +114,8 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         notify("STOPPING=1")
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, self._old_niceness)
         signal.set_wakeup_fd(self._old_wakeup)
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
