@@ -22,6 +22,7 @@ class Behaviour:
     setup_status: int = 200  # SETUP is answered with this, and nothing opens
     play_status: int = 200
     server_port: int = 0  # SETUP's answer tells source= and server_port=
+    start: float = 0.0  # so long a media server takes from PLAY to its first datagram
     mute: int = 0  # all is answered, but the film never comes
     lose: int = 0  # each so-manieth datagram is counted as sent, and is not
     stop: float = 0.0  # the media server goes silent after so many seconds of film

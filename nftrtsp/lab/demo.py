@@ -22,6 +22,7 @@ from nftrtsp.lab.showing import Shown
 from nftrtsp.lab.telling import Telling
 
 PORTS = (27336, 21400, 15026, 27340, 16000, 24128)  # as seen at providers: no fixed range
+_START = 0.1  # seconds a media server takes to begin; real ones take longer
 _WITHOUT = 3.0  # seconds that we wait for a film that does not come
 _RATES_EVERY = 2.0
 
@@ -61,7 +62,7 @@ def _without(lab: Lab, provider: ProviderControl, telling: Telling) -> list[Show
     telling.part("Without nftrtsp", "a router with masquerade and a firewall, as people have it")
     films = [(stb, port, stb.player()) for stb, port in zip(lab.stbs, PORTS, strict=False)]
     try:
-        asked = [(stb, port, player.watch(port)) for stb, port, player in films]
+        asked = [(stb, port, player.watch(port, start=_START)) for stb, port, player in films]
         for stb, port, film in asked:
             status = film.setup_response.status if film.setup_response else 500
             text = f"{lab.rtsp_server} for a film, to UDP port {port}; it answers {status} {REASONS[status]}"
@@ -229,7 +230,7 @@ class Evening:
         port = PORTS[index % len(PORTS)]
         try:
             time.sleep(0.4 * index)
-            film = player.watch(port, play=False)
+            film = player.watch(port, play=False, start=_START)
             self._films[index] = film
             self._counted[index] = time.monotonic(), 0
             film.play()

@@ -162,7 +162,9 @@ class Connection:
             return 454, {}, ""
         if how.play_status != 200:
             return how.play_status, {}, ""
-        if not how.mute:
+        if not how.mute and how.start:
+            asyncio.get_running_loop().call_later(how.start, film.play)
+        elif not how.mute:
             film.play()
         if how.announce:
             asyncio.get_running_loop().call_later(how.announce, self._announce, request.uri, film)
