@@ -2,8 +2,9 @@
 
 A registration belongs to the whole machine (all network namespaces), outlives the process that made it, and
 cannot be deleted while a ``ct helper`` object uses it. So a new process does not start afresh: it takes the
-one that is there over. Where no process reads the queue, the packets of helped connections just pass.
-Source: net/netfilter/nfnetlink_cthelper.c.
+one that is there over. Where no process reads the queue the helper should be disabled: packets would pass
+all the same, but a new connection whose first packet bypassed the queue is never confirmed by conntrack.
+Source: net/netfilter/nfnetlink_cthelper.c, nf_conntrack_proto.c (nf_confirm).
 """
 
 from __future__ import annotations
@@ -246,7 +247,7 @@ class Registry:
 
 
 def register(config: Config) -> tuple[Registration, ...]:
-    """Register the helpers that ``config`` needs, before a ruleset that names them is loaded.
+    """Register the helpers that ``config`` needs, enabled: for a process that reads the queue already.
 
     Raises what :meth:`Registry.register` raises. Repeating it does no harm.
     """
@@ -255,6 +256,30 @@ def register(config: Config) -> tuple[Registration, ...]:
         for value in values:
             registry.register(value)
     return values
+
+
+def prepare(config: Config) -> None:
+    """Make the helpers' names known, so that a ruleset that uses them can be loaded before any helper runs.
+
+    What is not there is registered disabled; what is there is left alone. Raises what :func:`register` does.
+    """
+    with Registry() as registry:
+        there = registry.dump()
+        for value in wanted(config):
+            if not any(_same(one, value) for one in there):
+                registry.register(msgspec.structs.replace(value, enabled=False))
+
+
+def encode_disable(config: Config) -> bytes:
+    """Return the requests that let the helpers' connections pass without a queue, unacknowledged."""
+    return b"".join(
+        _message(
+            NFNL_MSG_CTHELPER_NEW,
+            NLM_F_CREATE,
+            text(NFCTH_NAME, one.name) + _tuple(one) + be32(NFCTH_STATUS, 0),
+        )
+        for one in wanted(config)
+    )
 
 
 def _same(one: Registration, other: Registration) -> bool:

@@ -102,6 +102,7 @@ class Gate:
         """Take one packet; return the verdicts that can be given now, on it or on those before it."""
         self._now = now
         packet = read_packet(queued.payload, queued.length)
+        known = queued.key in self._links
         link = self._link(queued) if packet is not None else None
         if packet is None or link is None:
             return [self._accept(queued)]
@@ -112,6 +113,8 @@ class Gate:
         dialogue, actions = self.dialogues.receive(
             _before_nat(packet, link, queued.reply), now, rewrite_destination=router
         )
+        if dialogue is not None and dialogue.claims and not known:
+            self._reopen(link, dialogue)
         if not side.waiting:
             if not packet.length and not actions:
                 return [self._accept(queued)]
@@ -142,6 +145,15 @@ class Gate:
         """Carry out what no packet asks for: sessions that expired, connections that ended unseen."""
         self._now = now
         self._carry_out(None, None, actions)
+
+    def _reopen(self, link: Link, dialogue: Dialogue) -> None:
+        """Open the ways of a connection anew: conntrack had forgotten it, and its expectations with it."""
+        for claim in dialogue.claims:
+            for way in self.ways.of_claim(claim):
+                try:
+                    self.openings.open(way, link.master, link.router, self._now)
+                except NftrtspError as error:
+                    self.tell(dialogue.failed(way, str(error)))
 
     def rehome(self, way: Way) -> bool:
         """Let another control connection be the master of ``way``; return whether there is one."""

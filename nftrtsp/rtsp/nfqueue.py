@@ -35,7 +35,6 @@ from nftrtsp.errors import BusyError, MalformedError, UnsupportedError
 NFQNL_MSG_PACKET = 0
 NFQNL_MSG_VERDICT = 1
 NFQNL_MSG_CONFIG = 2
-NFQNL_MSG_VERDICT_BATCH = 3
 
 NFQA_PACKET_HDR = 1
 NFQA_VERDICT_HDR = 2
@@ -52,7 +51,6 @@ NFQA_CFG_MASK = 4
 NFQA_CFG_FLAGS = 5
 
 NFQNL_CFG_CMD_BIND = 1
-NFQNL_CFG_CMD_UNBIND = 2
 NFQNL_COPY_PACKET = 2
 
 NFQA_CFG_F_FAIL_OPEN = 1
@@ -77,9 +75,6 @@ MAX_WAITING = 16384
 #: Bytes the kernel may hold for us, doubled by it. At about 1.3 KiB a small packet this fills before
 #: MAX_WAITING is reached, so what passes unseen shows as ENOBUFS and is counted.
 RECEIVE_BUFFER = 8 << 20
-
-#: Sequence number of a watchdog's request.
-UNBOUND = 0x0D06
 
 _PACKET_HDR = struct.Struct("!IHB")
 _VERDICT_HDR = struct.Struct("!II")
@@ -143,23 +138,6 @@ def encode_verdict(
     return message(NFNL_SUBSYS_QUEUE, NFQNL_MSG_VERDICT, 0, parts, resource=queue)
 
 
-def encode_accept_up_to(queue: int, packet: int) -> bytes:
-    """Return one verdict that accepts all packets that wait up to number ``packet``."""
-    parts = attribute(NFQA_VERDICT_HDR, _VERDICT_HDR.pack(NF_ACCEPT, packet))
-    return message(NFNL_SUBSYS_QUEUE, NFQNL_MSG_VERDICT_BATCH, 0, parts, resource=queue)
-
-
-def encode_rescue(queue: int) -> bytes:
-    """Return what frees the packets of a process that is stuck: all of them accepted, the queue unbound.
-
-    The acknowledgement of the second request has the sequence number UNBOUND.
-    """
-    unbind = attribute(NFQA_CFG_CMD, struct.pack("!BBH", NFQNL_CFG_CMD_UNBIND, 0, 0))
-    return encode_accept_up_to(queue, 0x7FFFFFFF) + message(
-        NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, NLM_F_ACK, unbind, sequence=UNBOUND, resource=queue
-    )
-
-
 #: For ``ct`` of a verdict: takes the helper off the connection, and its expectations with it. Its packets no
 #: longer come to the queue, ever. Source: ctnetlink_change_helper().
 CT_WITHOUT_HELPER = nested(cta.CTA_HELP, text(cta.CTA_HELP_NAME, ""))
@@ -197,7 +175,8 @@ def decode_packet(data: bytes, start: int, end: int) -> Queued:
 class Queue:
     """One bound queue in the current network namespace.
 
-    It is bound while the socket is open and vanishes with the process: from then on packets pass (bypass).
+    It is bound while the socket is open, in this process or another one. Without it the packets of helped
+    connections bypass the queue, but a new connection's first should not (:mod:`nftrtsp.rtsp.watchdog`).
     ``overruns`` counts how often packets passed unseen because we were too slow.
     """
 
@@ -290,17 +269,17 @@ class Queue:
                         raise
                     self.overruns += 1
                     continue
-                for kind, _, number, _, start, end in decode.messages(data):
+                for kind, _, _, _, start, end in decode.messages(data):
                     if kind == NLMSG_ERROR:
-                        self._note_error(data, start, number)
+                        self._note_error(data, start)
                     elif kind == NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET:
                         packets.append(decode_packet(data, start, end))
         return packets
 
-    def _note_error(self, data: bytes, start: int, number: int) -> None:
+    def _note_error(self, data: bytes, start: int) -> None:
         code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
-        # ENOENT: the packet is gone, flushed with its interface. Nothing waits for us any more.
-        if code in (errno.ENODEV, errno.EPERM) or (number == UNBOUND and not code):
+        # ENOENT: the packet is gone, flushed with its interface, or our watchdog let it go.
+        if code in (errno.ENODEV, errno.EPERM):
             self.lost = True
 
     def answer(self, verdicts: Iterable[bytes]) -> None:

@@ -15,15 +15,17 @@ import msgspec
 from nftrtsp.config import Config
 from nftrtsp.conntrack import request
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_UDP, Tuple
+from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Tuple
 from nftrtsp.conntrack.netlink import Questions
 from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError
-from nftrtsp.rtsp.ways import Way
+from nftrtsp.rtsp.ways import Connection, Way
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 NF_CT_EXPECT_PERMANENT = 0x1
+_CLOSING = frozenset({4, 5, 6, 7, 8})  # TCP_CONNTRACK_FIN_WAIT to TCP_CONNTRACK_CLOSE
+_FORGOTTEN = 60.0  # seconds; boxes say something every 20 to 30
 _REPLY = 1  # IP_CT_DIR_REPLY: the media comes against the direction of its master
 _ANY_SOURCE = Tuple(b"\0" * 4, b"\xff" * 4, IPPROTO_UDP, 0, 0xFFFF)
 
@@ -139,11 +141,28 @@ class Openings:
             and len(one.tuple.dst) == 4
         ]
 
+    def has_ended(self, connection: Connection, silent: float) -> bool:
+        """Whether conntrack says that a control connection has ended; it was ``silent`` for so many seconds.
+
+        One that conntrack has forgotten may live on: it is picked up again with its next packet.
+        """
+        orig = Tuple(
+            connection.client,
+            connection.server,
+            IPPROTO_TCP,
+            connection.client_port,
+            connection.server_port,
+        )
+        flow = self._conntrack.get_flow(orig)
+        if flow is None:
+            return silent > _FORGOTTEN
+        return flow.tcp_state in _CLOSING
+
     def adopt(self, expectation: Expectation, now: float) -> None:
         """Keep an expectation that an earlier helper left as one of ours."""
         port = expectation.tuple.dport or 0
         left = max(0, self.pause - expectation.timeout)
-        plain = msgspec.structs.replace(expectation, timeout=0, id=0)
+        plain = msgspec.structs.replace(expectation, timeout=0, id=0, helper=None)
         self._kept[port] = _Kept(plain, now - left)
 
     def drop(self, expectation: Expectation) -> None:

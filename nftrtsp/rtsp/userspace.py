@@ -1,8 +1,8 @@
 """The userspace helper: a conntrack helper called ``rtsp`` without any kernel module.
 
 It registers over nfnetlink_cthelper, is fed by NFQUEUE with the packets of helped connections, and creates
-expectations over ctnetlink. It stands in the path of RTSP, so it must never be in its way: when it is gone
-the queue is bypassed, when the queue is full packets pass, when it is stuck its watchdog unbinds the queue.
+expectations over ctnetlink. It stands in the path of RTSP, so it must never be in its way: when the queue is
+full packets pass, when it is stuck or gone its watchdog lets them pass.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Tuple
 from nftrtsp.errors import BusyError, MalformedError, NftrtspError
 from nftrtsp.rtsp import cthelper, nfqueue
+from nftrtsp.rtsp.dialogue import Dialogue
 from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.gate import Gate
 from nftrtsp.rtsp.memory import Memory, Remembered
@@ -27,8 +28,9 @@ from nftrtsp.rtsp.note import note
 from nftrtsp.rtsp.openings import Openings
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
-from nftrtsp.rtsp.watchdog import Watchdog
+from nftrtsp.rtsp.watchdog import PATIENCE, Watchdog
 from nftrtsp.rtsp.ways import Connection, Ways
+from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 KIND = "userspace"
 _EXPECT_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_expect_max")
@@ -50,15 +52,17 @@ class UserspaceHelper:
         self.service = service
         self.ways = Ways("expectation")
         self.dialogues = Dialogues(Policy.of(config, substitutes=True), self.ways, config.rtsp.ports)
+        self.queue = Queue(config.rtsp.queue)
+        # The queue is read before any connection is sent to it.
+        self.watchdog = Watchdog(self.queue.fileno(), config.rtsp.queue, cthelper.encode_disable(config))
+        self._bind()
         registered = cthelper.register(config)
         self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
         self.gate = Gate(config, self.dialogues, self.openings, service.tell)
         self.memory = Memory(paths.run_dir())
         _raise_expect_max(config, service)
         self.adopted = self._adopt()
-        self.queue = Queue(config.rtsp.queue)
-        self._bind()
-        self.watchdog = Watchdog(self.queue.fileno(), nfqueue.encode_rescue(config.rtsp.queue))
+        self._beaten = time.monotonic()
 
     def close(self) -> None:
         """Let go. Registration, expectations and flows stay: films go on, a new helper takes over."""
@@ -73,6 +77,7 @@ class UserspaceHelper:
 
     def packets(self) -> None:
         """Take what the queue has and let it go on."""
+        self._beat()
         overruns = self.queue.overruns
         packets = self.queue.receive(_BATCH)
         verdicts: list[bytes] = []
@@ -88,12 +93,12 @@ class UserspaceHelper:
         if self.queue.overruns != overruns:
             self.service.tell(note("overrun", reason="NFQUEUE"))
         if self.queue.lost:
-            self._rebind()
+            self._bind()
         self._flush()
 
     def tick(self) -> None:
         """Say that we are alive; let go what has waited for long enough."""
-        self.watchdog.beat()
+        self._beat()
         verdicts = self.gate.tick(time.monotonic())
         if verdicts:
             self.queue.answer(verdicts)
@@ -103,10 +108,30 @@ class UserspaceHelper:
         """Close what has expired, prolong what is used."""
         now = time.monotonic()
         self.gate.perform(self.dialogues.sweep(now), now)
+        for dialogue in self._ended(now):
+            self.gate.perform(dialogue.close("gone, says conntrack"), now)
         with contextlib.suppress(NftrtspError):  # again in five seconds
             for way in self.openings.refresh(iter(self.ways), now):
                 self.gate.rehome(way)
+            self._keep_enabled()
         self._flush()
+        boxes = len({way.stb for way in self.ways})
+        self.service.status(f"{len(self.ways)} ways open for {boxes} set-top boxes")
+        self.service.counters.lost = self.dialogues.lost
+
+    def _ended(self, now: float) -> list[Dialogue]:
+        """Return the dialogues that hold ways and whose connection has ended without our seeing it."""
+        quiet = [one for one in self.dialogues if one.claims and not one.closed and now - one.last > _SWEEP]
+        with contextlib.suppress(NftrtspError):
+            return [one for one in quiet if self.openings.has_ended(one.connection, now - one.last)]
+        return []
+
+    def _keep_enabled(self) -> None:
+        """Enable the helper again, should another process have taken this one for gone."""
+        with cthelper.Registry() as registry:
+            there = registry.dump()
+        if not any(one.name == CT_HELPER_TYPE and one.enabled for one in there):
+            cthelper.register(self.config)
 
     def _flush(self) -> None:
         try:
@@ -126,10 +151,15 @@ class UserspaceHelper:
             else:
                 return
 
-    def _rebind(self) -> None:
-        """Take the queue back that the watchdog unbound while we were stuck."""
-        self.service.tell(note("overrun", reason="the helper was stuck, and RTSP went on without it"))
-        self._bind()
+    def _beat(self) -> None:
+        now = time.monotonic()
+        silent = now - self._beaten
+        if silent >= _TICK:
+            self.watchdog.beat()
+            self._beaten = now
+        if silent >= PATIENCE:
+            reason = f"the helper stood still for {silent:.1f} s, and RTSP went on without it"
+            self.service.tell(note("overrun", reason=reason))
 
     def _adopt(self) -> int:
         """Take over the expectations that an earlier helper left; return how many."""
