@@ -1,0 +1,156 @@
+"""`nftrtsp lab demo`: its story, its verdict, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nftrtsp.lab import demo, registry
+from nftrtsp.lab.telling import Telling
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+_NFTRTSP = [sys.executable, "-c", "from nftrtsp.cli import main; main()"]
+
+
+def _start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*_NFTRTSP, "lab", "demo", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a process group of its own, to press Ctrl-C in
+    )
+
+
+def _wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"the demo ended before {text!r}")
+
+
+def _spaces() -> set[str]:
+    return {path.name for path in Path("/run/netns").glob("nftrtsp-*-router")}
+
+
+@pytest.fixture(scope="module")
+def story() -> str:
+    """A whole demo as people run it, its output."""
+    before = _spaces()
+    process = _start("--seconds", "4")
+    out, err = process.communicate(timeout=60 * registry.patience())
+    assert process.returncode == 0, out + err
+    assert _spaces() <= before
+    return out
+
+
+def test_without_us_nothing_arrives(story: str) -> None:
+    sent, arrived = re.search(r"after \d+ s: ([\d,]+) TS packets sent, ([\d,]+) arrived", story).groups()  # type: ignore[union-attr]
+    assert int(sent.replace(",", "")) > 10_000
+    assert arrived == "0"
+
+
+def test_the_commands_are_shown_as_typed(story: str) -> None:
+    assert [line.strip() for line in story.splitlines() if line.startswith("   # ")] == [
+        "# nftrtsp generate",
+        "# nftrtsp apply --yes",
+        "# nftrtsp helper &",
+    ]
+
+
+@pytest.mark.parametrize("what", ["asks", "opens", "gets", "ends", "closes"])
+def test_each_box_is_told_of(story: str, what: str) -> None:
+    told = [line for line in story.splitlines() if re.match(rf"\s+[\d.]+ s  .{{13}} {what} ", line)]
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize("what", ["pauses", "resumes", "seeks"])
+def test_one_box_pauses_and_resumes_and_one_seeks(story: str, what: str) -> None:
+    assert len(re.findall(rf"^ +[\d.]+ s  .{{13}} {what} ", story, re.MULTILINE)) == 1
+
+
+def test_what_opens_follows_what_is_asked_and_comes_before_the_film(story: str) -> None:
+    for address, name in (("200", "Living room"), ("201", "Bedroom"), ("202", "Kitchen")):
+        second = story.partition("3  With nftrtsp")[2]
+        asks = second.index(f"{name:<13} asks")
+        opens = second.index(f"to 192.168.1.{address}, from any source")
+        assert asks < opens < second.index(f"{name:<13} gets")
+
+
+def test_the_summary_has_every_box_whole(story: str) -> None:
+    table = story.partition("Summary")[2]
+    for name in ("Living room", "Bedroom", "Kitchen"):
+        row = next(line for line in table.splitlines() if line.startswith(name))
+        share = float(re.search(r"([\d.]+) %", row)[1])  # type: ignore[index]
+        assert share >= 99.9
+        assert re.search(r" 0 of [\d,]+$", row)
+    assert "OK: without nftrtsp no film arrived; with it all 3 did." in table
+    assert "no namespace, process or file of it is left" in table
+
+
+def test_no_line_is_wider_than_a_terminal(story: str) -> None:
+    assert max(len(line) for line in story.splitlines()) <= 105
+
+
+def test_no_colour_goes_into_a_log(story: str) -> None:
+    assert "\x1b" not in story
+
+
+def test_films_that_do_not_arrive_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "_set_up", lambda lab, telling: None)
+    heard = io.StringIO()
+    outcome = demo.play(Telling(Console(file=heard)), seconds=2.0, dashboard=False, stbs=2)
+    assert not outcome.good
+    assert "FAILED: Living room got 0.00 % of its film." in heard.getvalue()
+
+
+@pytest.mark.parametrize("when", ["1  Without nftrtsp", "# nftrtsp apply", "gets", "now"])
+def test_ctrl_c_leaves_nothing(when: str) -> None:
+    before = _spaces()
+    with _start("--seconds", "20") as process:
+        _wait_for(process, when)
+        os.killpg(process.pid, signal.SIGINT)
+        _out, err = process.communicate(timeout=30 * registry.patience())
+        assert process.returncode == 130
+        assert "stopped; the lab is gone" in err
+        assert "Traceback" not in err
+    assert _spaces() <= before
+    assert not _processes_of_group(process.pid)
+
+
+def _processes_of_group(group: int) -> list[str]:
+    """Name the processes of a session that still run, those that pid 1 has yet to reap left out."""
+    found = subprocess.run(
+        ["ps", "-o", "stat=,args=", "-s", str(group)], capture_output=True, text=True, check=False
+    )
+    return [line for line in found.stdout.splitlines() if line.strip() and not line.startswith("Z")]
+
+
+def test_somebody_without_root_gets_one_sentence() -> None:
+    refused = subprocess.run(
+        [*_NFTRTSP, "lab", "demo"],
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        check=False,
+    )
+    if "Permission denied" in refused.stderr and "Traceback" in refused.stderr:
+        pytest.skip("nobody may not read this checkout")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("nftrtsp: lab: ")
+    assert "run it as root or with sudo" in refused.stderr
+    assert "Traceback" not in refused.stderr
