@@ -1,8 +1,7 @@
-"""The userspace helper on real kernels: real conntrack, real NFQUEUE, real expectations."""
+"""The userspace helper packet by packet: SETUPs in pieces, clashes, faults; on real conntrack and NFQUEUE."""
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import time
@@ -10,14 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.rig import ROUTER, Client, Rig, Server, request, rig, setup
-
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(
-        "NFTRTSP_GUEST" not in os.environ, reason="needs a guest: this kernel lacks nfnetlink_cthelper"
-    ),
-]
+from .rig import ROUTER, Client, Rig, Server, request, rig, setup
 
 
 @pytest.fixture(scope="module")
