@@ -143,9 +143,9 @@ def by_conntrack(namespace: Namespace, generator: str) -> dict[str, float]:
         )
         time.sleep(0.3)
         seconds = storm(namespace, generator)
-        seen = cpu = -1.0
-        while cpu != seen:  # it has finished when it costs nothing more
-            seen = cpu
+        before, cpu = -1.0, 0.0
+        while cpu != before:  # it has finished when it costs nothing more
+            before = cpu
             time.sleep(0.5)
             cpu = _cpu_of(reader.pid)
         reader.send_signal(signal.SIGINT)
