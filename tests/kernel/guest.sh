@@ -27,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
   # Over the shared checkout lies a file system of the guest's own: what Python compiles and tests write goes there.
   echo 'mkdir -p /run/written/upper /run/written/work'
   echo 'mount -t overlay -o lowerdir=/run/checkout,upperdir=/run/written/upper,workdir=/run/written/work o /checkout'
-  echo 'export HOME=/root LC_ALL=C.UTF-8 PYTHONPATH=/checkout:/opt/nftrtsp/python'
+  echo 'export HOME=/root LC_ALL=C.UTF-8 NFTRTSP_LAB_PATIENCE=5 PYTHONPATH=/checkout:/opt/nftrtsp/python'
   echo 'export PATH=/opt/nftrtsp/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NFTRTSP_GUEST='"$suite"
   echo 'cd /checkout || exit 1'
   printf 'exec'
