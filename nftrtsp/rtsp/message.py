@@ -18,6 +18,8 @@ Span = tuple[int, int]
 # Token characters of RFC 2326 section 15.1; possessive quantifiers keep every match linear in its input.
 _REQUEST_LINE = re.compile(rb"([A-Za-z_][A-Za-z0-9_.\-]*+) +([^\r\n]+) +RTSP/(\d\.\d)[ \t]*\r?\n")
 _STATUS_LINE = re.compile(rb"RTSP/(\d\.\d) +(\d\d\d)(?: +([^\r\n]*))?[ \t]*\r?\n")
+_START_LINE = re.compile(_REQUEST_LINE.pattern + b"|" + _STATUS_LINE.pattern)
+_NO_START_LINE = "the first line is neither an RTSP request nor a response"
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++)[ \t]*+:((?:[^\r\n]++|\r?\n[ \t])*+)\r?\n")
 _END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
@@ -58,8 +60,11 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @property
     def cseq(self) -> int | None:
         """The CSeq number, or None where it is absent or no number."""
-        value = (self.field("cseq") or "").strip()
-        return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
+        spans = self.fields.get(b"cseq", ())
+        if len(spans) != 1:
+            return None
+        value = self.raw[spans[0][0] : spans[0][1]].strip()
+        return int(value) if value.isdigit() and len(value) < 20 else None
 
     @property
     def session(self) -> str | None:
@@ -263,28 +268,24 @@ class Parser:
             if len(buffer) - position >= self.max_line:
                 raise _Garbage(f"the first line is longer than {self.max_line} bytes")
             return -1
-        if not self._scanned:
-            if not _REQUEST_LINE.match(buffer, position, line + 1) and not _STATUS_LINE.match(
-                buffer, position, line + 1
-            ):
-                raise _Garbage("the first line is neither an RTSP request nor a response")
-            self._scanned = line - position
         limit = position + self.max_head
-        match = _END.search(buffer, position + self._scanned, limit)
+        match = _END.search(buffer, position + (self._scanned or line - position), limit)
         if match:
             return match.end()
+        if not self._scanned and not _START_LINE.match(buffer, position, line + 1):
+            raise _Garbage(_NO_START_LINE)
         if len(buffer) >= limit:
             raise _Garbage(f"the head is longer than {self.max_head} bytes")
         # The empty line may be cut in two as well: look again at the last two bytes.
-        self._scanned = max(self._scanned, len(buffer) - position - 2)
+        self._scanned = max(line - position, len(buffer) - position - 2)
         return -1
 
     def _message(self, raw: bytes, offset: int) -> Message:
         request = _REQUEST_LINE.match(raw)
         status = None if request else _STATUS_LINE.match(raw)
         start = request or status
-        if start is None:  # checked by _head_end already
-            raise _Garbage("the first line is neither an RTSP request nor a response")
+        if start is None:
+            raise _Garbage(_NO_START_LINE)
         fields = self._fields(raw, start.end())
         size = self._body_length(raw, fields)
         if request:
