@@ -109,7 +109,7 @@ def _change(nft: Nft, wanted: Wanted, now: Plan, confirm_within: int | None) -> 
     before = canonical.parse(nft.list_table(), timed=True)
     _remember_origin(now.old)
     change = _describe(wanted, now, confirm_within)
-    listing = nft.list_table(stateless=True, terse=True) or ""
+    listing = lifeline.landmark(nft.list_table(stateless=True))
     trial.stage(change, _files(wanted, now, before, listing, change))
     trial.drop(State.REVERTED)
     armed = ""

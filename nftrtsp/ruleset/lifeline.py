@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,7 +22,7 @@ from nftrtsp.ruleset import disk, lock, names, trial
 
 LOG = "rollback.log"
 _RECORD = "lifeline"
-_TOOLS = ("sh", "nft", "flock", "sleep", "cmp", "mv", "rm", "cat", "date")
+_TOOLS = ("sh", "nft", "flock", "sleep", "cmp", "sed", "mv", "rm", "cat", "date")
 
 _SCRIPT = """\
 #!/bin/sh
@@ -38,7 +39,7 @@ exec >>"$log" 2>&1 </dev/null
 # One who holds the lock for longer than this hangs; being locked out would be worse than going on.
 (: >>"$lock") 2>/dev/null && exec 9>>"$lock" && flock -w 20 9
 [ "$(cat "$trial/id" 2>/dev/null)" = {id} ] || exit 0
-is_back() {{ nft -s -t list table {table} 2>/dev/null | cmp -s - "$trial/{before}"; }}
+is_back() {{ nft -s list table {table} 2>/dev/null | sed '{without_maps}' | cmp -s - "$trial/{before}"; }}
 for try in 1 2 3 4 5; do
   for file in {back} {full} {plain}; do
     nft -f "$trial/$file" && is_back && break 2
@@ -68,10 +69,16 @@ def script(change: str) -> str:
         log=shlex.quote(str((paths.state_dir() / LOG).absolute())),
         table=f"{names.TABLE_FAMILY} {names.TABLE_NAME}",
         before=trial.BEFORE,
+        without_maps="/^\tmap /,/^\t}/d",
         back=trial.BACK,
         full=trial.FULL,
         plain=trial.PLAIN,
     )
+
+
+def landmark(listing: str | None) -> str:
+    """Return what the script compares to know that it is back: the listing less its maps, which are timed."""
+    return re.sub(r"(?ms)^\tmap .*?^\t\}\n", "", listing or "")
 
 
 def arm(folder: Path, change: str, seconds: int) -> str:

@@ -118,7 +118,7 @@ class Stand:
 
     def table(self) -> str:
         """Return our table as nft lists it, without state, its blocks sorted; empty where it is absent."""
-        done = self.run("nft", "-s", "-t", "list", "table", "inet", "nftrtsp", check=False)
+        done = self.run("nft", "-s", "list", "table", "inet", "nftrtsp", check=False)
         blocks = done.stdout.removeprefix("table inet nftrtsp {\n").removesuffix("}\n").split("\n\n")
         return "\n\n".join(sorted(block.strip("\n") for block in blocks))
 
