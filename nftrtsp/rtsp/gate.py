@@ -23,7 +23,7 @@ from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.nfqueue import Queued
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.openings import Openings
-from nftrtsp.rtsp.packet import ACK, Packet, read_packet
+from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
 from nftrtsp.rtsp.rewrite import Edit, Overlay, Patch
 from nftrtsp.rtsp.stream import distance
 from nftrtsp.rtsp.ways import Connection, Way, Ways, way_record
@@ -202,7 +202,9 @@ class Gate:
             wanted = self.rewrite_destination or any(way.port != at for at, way in mine.items())
         else:
             wanted = self.rewrite_destination or len(self.ways) > len(mine)
-        return wanted and _names_ports(dialogue.unfinished(from_client=not reply), reply)
+        if not wanted:
+            return False
+        return _has_hole(side) or _names_ports(dialogue.unfinished(from_client=not reply), reply)
 
     def _carry_out(self, link: Link | None, dialogue: Dialogue | None, actions: list[Action]) -> None:
         rewrites: list[Rewrite] = []
@@ -289,6 +291,8 @@ class Gate:
 
     def _verdict(self, waiting: _Waiting, side: _Side) -> bytes:
         queued, packet = waiting.queued, waiting.packet
+        if packet.flags & SYN:
+            side.passed = (packet.seq + 1) % (1 << 32)
         if not packet.length:
             return self._accept(queued)
         end = (packet.seq + packet.length) % (1 << 32)
@@ -318,15 +322,26 @@ def _before_nat(packet: Packet, link: Link, reply: bool) -> Packet:
 
 
 def _names_ports(unfinished: bytes, reply: bool) -> bool:
-    """Whether an unfinished SETUP, or an answer, has come as far as its Transport field; or began unseen."""
-    if not unfinished:
-        return True  # pieces before it are missing
+    """Whether an unfinished SETUP, or an answer, has come as far as its Transport field."""
     begin = b"RTSP/" if reply else b"SETUP"
-    if unfinished[:5] != begin[: len(unfinished)]:
+    if not unfinished or unfinished[:5] != begin[: len(unfinished)]:
         return False
     head, newline, last = unfinished.lower().rpartition(b"\n")
     begun = newline and last and last[:9] == b"transport"[: len(last)]
     return bool(begun) or b"\ntransport" in head
+
+
+def _has_hole(side: _Side) -> bool:
+    """Whether a piece is missing before or between those that wait."""
+    if side.passed is None:
+        return False
+    end = side.passed
+    for one in sorted(side.waiting, key=lambda one: distance(one.packet.seq, end)):
+        if distance(one.packet.seq, end) > 0:
+            return True
+        if distance(one.packet.seq + one.packet.length, end) > 0:
+            end = (one.packet.seq + one.packet.length) % (1 << 32)
+    return False
 
 
 def _contiguous(side: _Side) -> tuple[int, bytes]:
