@@ -314,7 +314,7 @@ class Dialogue:
             return
         reason = response.reason
         if 300 <= response.status < 400:
-            reason = f"{reason} to {response.field('location') or 'nowhere'}"[:_MAX_TEXT]
+            reason = f"{reason} {self._redirected(response.field('location') or 'nowhere')}"[:_MAX_TEXT]
         session = response.session or (pending.session if pending else None)
         actions.append(
             note(
@@ -331,6 +331,13 @@ class Dialogue:
             self._setup_answered(response, pending, session, now, actions)
         elif pending is None and response.status == 200 and (self.picked_up or self._client.stream.lost):
             self._setup_unseen(response, session, now, actions)
+
+    def _redirected(self, location: str) -> str:
+        """Return where a redirect leads, and whether we shall see what is said there."""
+        port = redirect_port(location)
+        if self.policy.ports and port not in self.policy.ports:
+            return f"to {location}, and rtsp.ports lacks {port}: what is asked there will not be seen"
+        return f"to {location}"
 
     def _answered(self, response: Response) -> _Pending | None:
         if response.cseq in self._pending:
@@ -478,10 +485,10 @@ class Dialogue:
         )
 
 
-def redirect_port(location: str) -> int | None:
-    """Return the port of an ``rtsp://host:port/`` that a redirect names; None: RTSP's own, 554."""
+def redirect_port(location: str) -> int:
+    """Return the port of the ``rtsp://host:port/`` that a redirect names; 554 where it names none."""
     match = _LOCATION.match(location)
-    return int(match[1]) if match else None
+    return int(match[1]) if match else 554
 
 
 def _within(uri: str, outer: str) -> bool:

@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from nftrtsp.conntrack import wire
 from nftrtsp.conntrack.socket import open_netlink
@@ -103,9 +104,9 @@ class Nflog:
 
     def _refused(self, number: int) -> Exception:
         place = f"NFLOG group {self.group}"
-        if number == errno.EPERM:
+        if number == errno.EPERM and not _is_read(self.group):
             return PrivilegeError("reading it was refused", place=place, remedy="run it as root")
-        if number == errno.EBUSY:
+        if number in (errno.EPERM, errno.EBUSY):  # the kernel says EPERM for both: nfulnl_recv_config()
             return BusyError(
                 "another program reads it",
                 place=place,
@@ -119,6 +120,15 @@ class Nflog:
                 errno=number,
             )
         return KernelError(f"was not opened: {os.strerror(number)}", place=place, errno=number)
+
+
+def _is_read(group: int) -> bool:
+    """Whether somebody reads the group already; the first column of this file are the groups."""
+    try:
+        lines = Path("/proc/thread-self/net/netfilter/nfnetlink_log").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.split()[:1] == [str(group)] for line in lines)
 
 
 def payloads(data: bytes, prefix: bytes) -> Iterator[bytes]:

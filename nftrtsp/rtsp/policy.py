@@ -37,7 +37,8 @@ class Policy(msgspec.Struct, frozen=True):
     """The limits. ``substitutes``: whether a port that is taken may be replaced by another in the request.
 
     ``pause`` in seconds is how long a silent way is kept. ``own`` are addresses of the router, packed, that a
-    ``destination=`` may name as well as the set-top box's own.
+    ``destination=`` may name as well as the set-top box's own. ``ports`` are the RTSP ports that are
+    followed, for a redirect may lead elsewhere; empty: not known.
     """
 
     may_ask: Callable[[IPv4Address], bool]
@@ -46,12 +47,21 @@ class Policy(msgspec.Struct, frozen=True):
     pause: int = 3600
     substitutes: bool = False
     own: frozenset[bytes] = frozenset()
+    ports: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, config: Config, *, substitutes: bool = False, own: frozenset[bytes] = frozenset()) -> Policy:
         """Return the policy that ``config`` asks for."""
         rtsp = config.rtsp
-        return cls(config.may_ask, rtsp.max_per_stb, rtsp.max_total, int(rtsp.pause), substitutes, own)
+        return cls(
+            config.may_ask,
+            rtsp.max_per_stb,
+            rtsp.max_total,
+            int(rtsp.pause),
+            substitutes,
+            own,
+            frozenset(rtsp.ports),
+        )
 
     def refuse_host(self, stb: bytes) -> Refusal | None:
         """Return why the host may not ask at all, or None."""

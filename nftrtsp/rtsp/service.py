@@ -1,7 +1,7 @@
 """A helper as a service: the only one of its router, its loop, its log, its readers, its signals.
 
 Both helpers of ours run in one: it holds the lock and the pid file, publishes, tells systemd, and calls back
-when a descriptor is readable or a time has come. One thread; SIGTERM and SIGINT end the loop.
+when a descriptor is readable or a time has come. One thread; SIGTERM, SIGINT and SIGHUP end the loop.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Service:
         for end in (self._wake, self._wakened):
             end.setblocking(False)
         self._old_wakeup = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._old_handlers[number] = signal.signal(number, self._stop)
         self.watch(self._wakened, self._drain)
         self.watch(self._publisher, self._publisher.accept)
@@ -148,7 +148,7 @@ class Service:
         notify(f"STATUS={text}")
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM, SIGINT or SIGHUP."""
         while not self._stopped:
             now = time.monotonic()
             wait = max(0.0, min((timer.due for timer in self._timers), default=now + 3600) - now)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from nftrtsp.config import HelperKind, load
+from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
 from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap
@@ -414,6 +415,51 @@ def test_the_ways_are_put_back_when_the_ruleset_is_replaced(scene: Scene) -> Non
     scene.load_ruleset()
     until(lambda: scene.ports() == [PORT], "the way is put back")
     assert scene.arrives(PORT)
+
+
+def test_what_ends_without_a_word_is_closed_and_what_lives_is_kept(lab: Lab, tmp_path: Path) -> None:
+    text = lab.config_path.read_text()
+    lab.write_config(text.replace("[rtsp]\n", '[rtsp]\npause = "10s"\n'))
+    scene = Scene(lab, tmp_path)
+    try:
+        scene.helper.start()
+        silent, lives, gone = scene.call(0), scene.call(1), scene.call(2)
+        for call, port, timeout in (
+            (silent, PORT, ";timeout=1"),
+            (lives, PORT + 2, ""),
+            (gone, PORT + 4, ""),
+        ):
+            call.setup(port)
+            call.answer("200 OK", f"Session: {port}{timeout}")
+            scene.helper.wait("way-open", port=port)
+
+        def forget() -> None:
+            with Conntrack() as conntrack:
+                for flow in list(conntrack.dump_flows()):
+                    if flow.orig.source == IPv4Address(lab.stbs[2].address):
+                        conntrack.delete_flow(flow)
+
+        lab.router.call(forget)
+        began = time.monotonic()
+        closed = scene.helper.wait("way-closed", port=PORT + 4)
+        assert "gone, says conntrack" in closed["reason"]
+        assert scene.helper.wait("way-closed", port=PORT)["reason"] == "the session has expired"
+        assert 9 < time.monotonic() - began < 9 + patience()
+        time.sleep(max(0.0, began + 16 - time.monotonic()))
+        assert scene.ports() == [PORT + 2], "its element was made to begin its time anew"
+        scene.helper.end(signal.SIGKILL)
+        until(lambda: scene.ports() == [], "without a helper the element runs out by itself")
+    finally:
+        lab.write_config(text)
+        scene.close()
+
+
+def test_a_group_that_another_program_reads_is_named(scene: Scene, tmp_path: Path) -> None:
+    command = ["env", f"NFTRTSP_RUN_DIR={tmp_path / 'other'}", "nftrtsp", "helper"]
+    second = scene.lab.router.run(command, check=False)
+    assert second.returncode == 2
+    assert "NFLOG group 554: another program reads it; stop that one, or set rtsp.log_group" in second.stderr
+    assert second.stderr.count("\n") == 1
 
 
 def test_a_box_that_is_not_configured_is_not_even_copied(scene: Scene) -> None:

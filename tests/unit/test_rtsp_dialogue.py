@@ -141,6 +141,18 @@ def test_a_redirect_closes_its_way_and_says_where_to(world: World) -> None:
     assert world.reasons("response") == ["Moved to rtsp://172.26.83.11:1554/film"]
 
 
+def test_a_redirect_to_a_port_that_nobody_watches_is_said_to_be_one() -> None:
+    world = World(ports=frozenset({554}))
+    talk = Talk(world)
+    for uri in ("rtsp://172.26.83.11:1554/film", "rtsp://172.26.83.11/film"):
+        talk.setup()
+        talk.answer(f"Location: {uri}", status="302 Moved")
+    first, second = world.reasons("response")
+    unseen = "and rtsp.ports lacks 1554: what is asked there will not be seen"
+    assert first == f"Moved to rtsp://172.26.83.11:1554/film, {unseen}"
+    assert second == "Moved to rtsp://172.26.83.11/film"
+
+
 def test_a_provisional_answer_decides_nothing(world: World) -> None:
     talk = Talk(world)
     talk.setup()
