@@ -72,6 +72,19 @@ TCP_STATES = (
     "SYN_SENT2",
 )
 
+#: Names of the SCTP states. Source: linux/netfilter/nf_conntrack_sctp.h.
+SCTP_STATES = (
+    "NONE",
+    "CLOSED",
+    "COOKIE_WAIT",
+    "COOKIE_ECHOED",
+    "ESTABLISHED",
+    "SHUTDOWN_SENT",
+    "SHUTDOWN_RECD",
+    "SHUTDOWN_ACK_SENT",
+    "HEARTBEAT_SENT",
+)
+
 
 def status_names(status: int) -> list[str]:
     """Return the names of the IPS_* bits in ``status``; a bit without a name is ``bit-N``."""

@@ -11,9 +11,19 @@ from socket import AF_INET6 as _AF_INET6
 from socket import inet_ntop
 from typing import Any
 
+from nftrtsp.conntrack.decode import protocol_state
 from nftrtsp.conntrack.event import Event
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import AF_INET6, PROTOCOL_NAMES, Counters, Flow, Tuple, status_names
+from nftrtsp.conntrack.flow import (
+    AF_INET6,
+    IPPROTO_SCTP,
+    PROTOCOL_NAMES,
+    SCTP_STATES,
+    Counters,
+    Flow,
+    Tuple,
+    status_names,
+)
 from nftrtsp.conntrack.role import Part, Roles
 
 Record = dict[str, Any]
@@ -37,6 +47,14 @@ def protocol_text(number: int) -> str:
 def expect_flag_names(flags: int) -> list[str]:
     """Return the names of the NF_CT_EXPECT_* bits in ``flags``."""
     return [name for bit, name in enumerate(EXPECT_FLAG_NAMES) if flags >> bit & 1]
+
+
+def state_text(flow: Flow) -> str | None:
+    """Return the state of a TCP or SCTP connection by its name in the kernel, or None."""
+    if flow.orig.proto != IPPROTO_SCTP or not flow.protoinfo:
+        return flow.state_name
+    state = protocol_state(flow.protoinfo)
+    return SCTP_STATES[state] if state is not None and state < len(SCTP_STATES) else None
 
 
 def of_tuple(value: Tuple) -> Record:
@@ -80,7 +98,7 @@ def of_flow(flow: Flow, roles: Roles, part: Part | None = None) -> Record:
         "bytes": _pair(flow.counters_orig, flow.counters_reply, "bytes"),
         "start": None if flow.start is None else flow.start / 1e9,
         "stop": None if flow.stop is None else flow.stop / 1e9,
-        "state": flow.state_name,
+        "state": state_text(flow),
         "stb": address_text(part.stb or b"") or None,
         "stb_name": roles.name(part.stb) or None,
         "role": part.role.value,
