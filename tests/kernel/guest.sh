@@ -37,9 +37,17 @@ trap 'rm -rf "$work"' EXIT
 
 share=(--rodir="/run/checkout=$checkout" --rodir="/run/command=$work")
 [ -z "${RESULTS:-}" ] || share+=(--rwdir="/results=$RESULTS")
-# /dev/kvm may exist and still not work. Through cat, since the emulator opens its standard output anew and so truncates a file.
-status=0
+# /dev/kvm may exist and still not work. Through cat, since the emulator opens its standard output anew and would truncate
+# a file there. `timeout` leads a process group of its own: what ends it ends the emulator.
+exec 3> >(cat)
+printer=$!
 timeout --signal=TERM --kill-after=10 "${NFTRTSP_GUEST_SECONDS:-900}" \
-  vng --run "$kernel" --root-disk "$folder/root.ext4" --root-fstype ext4 --user root --disable-kvm --cpus 2 --memory "${NFTRTSP_GUEST_MEMORY:-1G}" \
-  "${share[@]}" -- "bash /run/command/run" </dev/null 2>&1 | cat || status=$?
+  vng --run "$kernel" --root-disk "$folder/root.ext4" --root-fstype ext4 --user root --disable-kvm \
+  --cpus 2 --memory "${NFTRTSP_GUEST_MEMORY:-1G}" "${share[@]}" -- "bash /run/command/run" </dev/null >&3 2>&1 3>&- &
+guest=$!
+trap 'kill "$guest" 2>/dev/null; wait "$guest"; exit 143' TERM INT HUP
+status=0
+wait "$guest" || status=$?
+exec 3>&-
+wait "$printer"
 exit "$status"

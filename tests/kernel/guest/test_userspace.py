@@ -22,8 +22,8 @@ def test_the_way_is_a_real_any_source_expectation_of_that_box(userspace: Router)
     assert way["helper"] == "rtsp"
     assert way["stb"] == userspace.lab.stbs[0].address
     film.wait()
-    flows = [one for one in userspace.lines("flows") if one["role"] == "media"]
-    assert [one["stb"] for one in flows] == [userspace.lab.stbs[0].address]
+    flows = [one for one in userspace.lines("flows") if one["orig"]["dport"] == 27400]
+    assert [(one["role"], one["stb"]) for one in flows] == [("media", userspace.lab.stbs[0].address)]
     film.teardown()
 
 
