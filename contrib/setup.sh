@@ -8,7 +8,7 @@ mode=${1:-run}
 
 say() { printf '==> %s\n' "$*" >&2; }
 
-packages=(libnftables1 nftables iproute2 python3 python3-venv)
+packages=(libnftables1 netbase nftables iproute2 python3 python3-venv)
 [ "$mode" = dev ] && packages+=(conntrack ethtool gcc libc6-dev procps python3-dev tmux)
 
 missing=()

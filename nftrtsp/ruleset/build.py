@@ -255,7 +255,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
         Rule("from-iptv-established", "ct state established", "accept", note="Answers, and films that play."),
         Rule(
             "from-iptv-errors",
-            "ct state related meta l4proto { icmp, ipv6-icmp }",
+            "ct state related meta l4proto { icmp, icmpv6 }",
             "accept",
             note="ICMP errors of such flows: path MTU discovery needs them.",
         ),
@@ -294,7 +294,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
 
 _SERVICES = {
     Service.IGMP: ("ip protocol igmp", "Questions of the multicast router: who watches what."),
-    Service.ICMP: ("meta l4proto { icmp, ipv6-icmp }", "Ping and errors; for IPv6 also neighbour discovery."),
+    Service.ICMP: ("meta l4proto { icmp, icmpv6 }", "Ping and errors; for IPv6 also neighbour discovery."),
     Service.DHCP: ("udp sport 67 udp dport 68", "The interface's address, where it comes by DHCP."),
     Service.RIP: ("udp sport 520 udp dport 520", "Routes to the servers, announced by RIPv2."),
 }
@@ -305,7 +305,7 @@ def _input(config: Config) -> Chain:
     rules = [
         Rule("input-other", f'iifname != "{config.iptv.interface}"', "accept", counter=False),
         Rule("input-established", "ct state established", "accept", note="Answers to the router itself."),
-        Rule("input-errors", "ct state related meta l4proto { icmp, ipv6-icmp }", "accept"),
+        Rule("input-errors", "ct state related meta l4proto { icmp, icmpv6 }", "accept"),
     ]
     for service in Service:
         if service in config.iptv.services:
