@@ -19,6 +19,7 @@ Rules = Callable[[str], Sequence[str]]
 _WORD = re.compile(r'"[^"]*"|[{}:]|[^\s{}:,"]+(?:,[^\s{}:,"]+)*')
 _DEPTH = 16  # the kernel's own limit of nested jumps
 _ENDS = {"reject": "drop", "tproxy": "accept", "queue": "accept"}
+_VERDICTS = {"accept", "drop", "return", "jump", "goto", *_ENDS}
 _L4 = {"1": "icmp", "2": "igmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp"}
 
 
@@ -140,7 +141,8 @@ def _condition(word: str, words: list[str], packet: Packet) -> tuple[bool | None
 
 def _values(words: list[str]) -> list[str]:
     if words[:1] != ["{"]:
-        return words.pop(0).split(",") if words else []
+        # What is not understood must not swallow the verdict behind it.
+        return [] if not words or words[0] in _VERDICTS else words.pop(0).split(",")
     words.pop(0)
     values: list[str] = []
     while words and words[0] != "}":
