@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 LIBRARY = "libnftables.so.1"
+
+_NUMBERED = re.compile(r'^(\t\t(?:type "[^"]*" )?protocol )(6|17)$', re.MULTILINE)
 
 
 class Nft:
@@ -82,7 +85,7 @@ class Nft:
         code, output, error = self._run_lines(text) if "\n" in text.strip() else self._nft.cmd(text)
         if code != 0:
             raise explain(error, text)
-        return str(output)
+        return _name_protocols(str(output))
 
     def _run_lines(self, text: str) -> tuple[int, str, str]:
         """Run ``text`` as a file: only then does libnftables name the line of an error."""
@@ -121,6 +124,14 @@ class Nft:
     def list(self, what: str, *, stateless: bool = False, handles: bool = False, terse: bool = False) -> str:
         """Return ``nft list WHAT`` (``ruleset``, ``chains``, ``table inet x``, …) as text."""
         return self.run(f"list {what}", stateless=stateless, handles=handles, terse=terse)
+
+
+def _name_protocols(listing: str) -> str:
+    """Name the protocols of ct helpers and timeouts that nft could only number, for want of /etc/protocols.
+
+    It would not read its own listing again otherwise: ``protocol 17`` is a syntax error there.
+    """
+    return _NUMBERED.sub(lambda match: match[1] + {"6": "tcp", "17": "udp"}[match[2]], listing)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -94,3 +94,30 @@ def test_check_needs_no_root_where_user_namespaces_are_allowed() -> None:
     with tempfile.TemporaryDirectory() as folder:  # not below pytest's own, which is root's alone
         run = check(Path(folder), "--helper", "pinhole", unprivileged=True)
     assert (run.returncode, run.stdout) == (0, "valid on this kernel, for the pinhole helper\n"), run.stderr
+
+
+_AGAIN = """
+import sys
+from nftrtsp.ruleset.scratch import Scratch
+with Scratch() as scratch:
+    scratch.load(sys.stdin.read())
+    listing = scratch.list_table()
+    scratch.load("delete table inet nftrtsp\\n" + listing)
+    assert scratch.list_table() == listing
+print(listing)
+"""
+
+
+def test_what_the_kernel_prints_loads_again_on_a_machine_without_etc_protocols() -> None:
+    # Debian's netbase has that file, and a small Debian has no netbase; a rollback must work there too.
+    script = 'mount --bind /dev/null /etc/protocols && exec "$0" -c "$1"'
+    run = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, sys.executable, _AGAIN],
+        input=(goldens.FOLDER / "movistar.nft").read_text(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "meta l4proto { 1, 58 }" in run.stdout  # so that file was away indeed
+    assert "\t\tprotocol udp\n" in run.stdout
