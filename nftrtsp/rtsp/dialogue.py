@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
 from nftrtsp.rtsp.message import Message, Parser, Request, Response
 from nftrtsp.rtsp.note import Note, note
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
@@ -21,44 +22,11 @@ from nftrtsp.rtsp.stream import Stream
 from nftrtsp.rtsp.transport import Transport
 from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways
 
+__all__ = ["Action", "CloseWay", "Dialogue", "OpenWay", "Rewrite", "redirect_port"]
+
 _MAX_PENDING = 64  # requests that wait for their answer; RTSP stacks pipeline two or three
 _MAX_TEXT = 512  # of a URI in a note
 _LOCATION = re.compile(r"^rtspu?://[^/]*?:(\d{1,5})(?:/|$)")
-
-
-class OpenWay(msgspec.Struct, frozen=True, gc=False):
-    """Open ``way`` now; not ``new``: it is open already, see that it stays. Then say so with ``note``.
-
-    When the kernel refuses, call :meth:`Dialogue.failed`.
-    """
-
-    way: Way
-    new: bool
-    note: Note
-
-
-class CloseWay(msgspec.Struct, frozen=True, gc=False):
-    """Close ``way``: it is off the list already. ``cut``: the film has ended, end its media flows as well."""
-
-    way: Way
-    cut: bool
-    note: Note
-
-
-class Rewrite(msgspec.Struct, frozen=True, gc=False):
-    """Write ``new`` in place of ``old`` in the stream, whose first byte has the TCP number ``sequence``.
-
-    Only a policy with ``substitutes`` asks for it. Retransmissions must be rewritten in the same way.
-    """
-
-    from_client: bool
-    sequence: int
-    old: bytes
-    new: bytes
-    note: Note
-
-
-Action = OpenWay | CloseWay | Rewrite | Note
 
 
 class _Pending(msgspec.Struct, gc=False):
@@ -137,7 +105,9 @@ class Dialogue:
         if not packet.flags & SYN or packet.flags & ACK:
             return False
         stream = self._client.stream
-        return self.closed or (stream.next_seq is not None and stream.next_seq != packet.seq + 1 & 0xFFFFFFFF)
+        if stream.next_seq is None:  # taken over from an earlier helper, and nothing heard of it since
+            return bool(self.closed or self.claims)
+        return self.closed or stream.next_seq != packet.seq + 1 & 0xFFFFFFFF
 
     def receive(self, packet: Packet, now: float) -> list[Action]:
         """Take a segment of this connection, of either direction; return what is to be done, in order."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue
+from nftrtsp.rtsp.action import Action, CloseWay
+from nftrtsp.rtsp.dialogue import Dialogue
 from nftrtsp.rtsp.note import note
 from nftrtsp.rtsp.packet import ACK, SYN, Packet
 from nftrtsp.rtsp.policy import Policy

@@ -22,7 +22,8 @@ from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError, NftrtspError
-from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue, OpenWay, Rewrite
+from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.rtsp.dialogue import Dialogue
 from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.nflog import Nflog
 from nftrtsp.rtsp.note import Note, note

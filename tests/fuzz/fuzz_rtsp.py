@@ -14,7 +14,8 @@ from ipaddress import IPv4Address
 import atheris
 
 with atheris.instrument_imports(include=["nftrtsp.rtsp"]):
-    from nftrtsp.rtsp.dialogue import CloseWay, Dialogue, OpenWay
+    from nftrtsp.rtsp.action import CloseWay, OpenWay
+    from nftrtsp.rtsp.dialogue import Dialogue
     from nftrtsp.rtsp.dialogues import Dialogues
     from nftrtsp.rtsp.packet import Packet, read_packet
     from nftrtsp.rtsp.policy import Policy

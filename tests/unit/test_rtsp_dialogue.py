@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue, OpenWay, Rewrite
+from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.rtsp.dialogue import Dialogue
 from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
@@ -504,6 +505,15 @@ def test_adopted_ways_close_with_their_session(world: World) -> None:
     talk.ask("TEARDOWN", "Session: 8")
     assert PORT in world.open
     talk.ask("TEARDOWN", "Session: 7")
+    assert world.open == {}
+
+
+def test_a_syn_after_a_takeover_ends_the_connection_that_was_taken_over(world: World) -> None:
+    talk = Talk(world, seen_from_start=False)
+    dialogue, _ = world.dialogues.begin(talk.connection, world.now)
+    for way in dialogue.adopt({PORT: PORT}, world.now, session="7"):
+        world.open[way.port] = (way.stb, way.stb_port)
+    talk.send(True, flags=SYN)
     assert world.open == {}
 
 
