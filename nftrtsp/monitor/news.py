@@ -66,8 +66,8 @@ class Gauged(msgspec.Struct, frozen=True, tag="gauge"):
 
     ``monotonic`` shows when the wall clock was set. ``received`` and ``sent`` are the IPTV interface's bytes
     since it came up, None when it is gone; ``count`` and ``limit`` conntrack's entries; ``overruns`` how
-    often events were lost; ``accounting`` whether conntrack counts bytes; ``slow`` that listing is too much for the
-    machine to do every second.
+    often events were lost; ``accounting`` whether conntrack counts bytes; ``slow`` that listing is too much
+    for the machine to do every second.
     """
 
     time: float

@@ -55,12 +55,18 @@ class LiveFeed:
     position: Position | None = None
 
     def __init__(
-        self, config: Config | None, config_path: Path | None = None, *, record: Path | None = None
+        self,
+        config: Config | None,
+        config_path: Path | None = None,
+        *,
+        record: Path | None = None,
+        router: str = "",
     ) -> None:
         self._config = config
         self._table = Table(config) if config else _table_of_everything()
         self._recorder = Recorder(record) if record else None
-        self._observer = Observer(config, router=socket.gethostname())
+        self._router = router or socket.gethostname()
+        self._observer = Observer(config, router=self._router)
         self._gauges = GaugeReader(config.iptv.interface if config else "")
         self._stop = threading.Event()
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -133,7 +139,7 @@ class LiveFeed:
     def _run(self) -> None:
         try:
             data = config_data(self._config) if self._config else None
-            began = Began(time.time(), socket.gethostname(), __version__, data)
+            began = Began(time.time(), self._router, __version__, data)
             if self._recorder is not None:
                 self._recorder.write(began)
             while not self._stop.is_set():
@@ -156,9 +162,10 @@ class LiveFeed:
         """One round: wait, take what came, do what is due."""
         started = time.monotonic()
         self._wait(started)
+        # The helper's lines first: it opens the way before the kernel can see the film.
+        self._take_lines()
         for event in self._table.poll(0):
             self._take(Heard(event))
-        self._take_lines()
         while not self._inbox.empty():
             self._take(self._inbox.get())
         now = time.monotonic()
@@ -265,9 +272,7 @@ class LiveFeed:
         """Look at the IPTV interface while a box waits, and only then."""
         sessions = self._observer.sessions
         gauge = self._observer.known.gauge
-        wanted = (
-            self._config is not None and gauge is not None and gauge.addresses and sessions.waiting_ports()
-        )
+        wanted = gauge is not None and gauge.addresses and sessions.waiting_ports()
         playing = frozenset(flow.orig.dport or 0 for flow, _ in self._table.parts() if flow.orig.proto == 17)
         if self._tap is not None and (not wanted or self._tap.playing != playing):
             self._tap.close()

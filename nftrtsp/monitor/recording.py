@@ -1,7 +1,7 @@
 """Recordings: news in a file that is small, can be appended to, and survives a kill.
 
-The file is a row of blocks, one a second: ``NFTR`` or ``nftr``, a length and a CRC-32 (network order), then that
-many bytes of zlib data. A block ``NFTR`` starts a compression stream, a block ``nftr`` goes on with it, so
+The file is a row of blocks, one a second: ``NFTR`` or ``nftr``, a length and a CRC-32 (network order), then
+that many bytes of zlib data. A block ``NFTR`` starts a compression stream, a block ``nftr`` goes on with it, so
 that what repeats every second costs next to nothing; a new stream starts every minute and with each append,
 which is where a reader may begin. Inside are MessagePack values, each after its length (4 bytes). A block cut
 short by a kill ends the file for a reader, and is cut off when something is appended.
@@ -139,7 +139,7 @@ def _sound_length(file: BinaryIO) -> int:
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """A place where a reader may begin: its offset, and its time in seconds since the recording's beginning."""
+    """A place where a reader may begin: its offset, and its time in seconds since the beginning."""
 
     offset: int
     at: float
@@ -148,8 +148,8 @@ class Stream(msgspec.Struct, frozen=True):
 class Recording:
     """A recording to read from. Raises :class:`StateError` if it is none or holds nothing.
 
-    Only where streams start is kept in memory. Its own clock never goes back: where the wall clock was set, or
-    where something was appended a day later, it goes on at once.
+    Only where streams start is kept in memory. Its own clock never goes back: where the wall clock was set,
+    or where something was appended a day later, it goes on at once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -163,7 +163,7 @@ class Recording:
                 starts = list(_starts(file))
         except OSError as error:
             raise StateError(
-                f"the recording cannot be read: {error.strerror}", place=str(path), remedy="name another file"
+                f"the recording cannot be read: {error.strerror}", place=str(path), remedy="name another"
             ) from None
         if not starts:
             raise StateError("the recording is empty", place=str(path), remedy="record anew")

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -33,7 +34,7 @@ _SIGNS = {"add": "+", "remove": "-", "change": "~", "move": ">"}
 
 
 class RulesetWatch(threading.Thread):
-    """Compares at the start, after each change of the ruleset and when asked; tells each result to ``tell``."""
+    """Compares at the start, after each change of the ruleset and when asked; ``tell`` gets the result."""
 
     def __init__(self, config_path: Path, tell: Callable[[Checked], None]) -> None:
         super().__init__(name="ruleset", daemon=True)
@@ -86,7 +87,7 @@ class RulesetWatch(threading.Thread):
         """Wait; return whether the ruleset has changed."""
         import select
 
-        watched = [self._wake, *([listener] if listener else [])]
+        watched: list[Any] = [self._wake, *([listener] if listener else [])]
         ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
         if self._wake in ready:
             with contextlib.suppress(BlockingIOError):

@@ -72,6 +72,8 @@ def _interface_part(top: Top) -> Iterator[tuple[tuple[str, ...], str]]:
     if not top.has_config:
         yield ("no config: all flows", "no config"), "warn"
         return
+    if not top.interface:
+        return
     if top.down is None and not top.addresses:
         yield (f"✗ {top.interface} is gone", f"✗ {top.interface} gone"), "bad"
         return

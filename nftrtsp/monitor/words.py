@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from rich.cells import cell_len
 
@@ -86,7 +87,7 @@ def sparkline(history: Sequence[float], width: int) -> str:
     if width < len(values):
         # Each column shows the highest of its share, or a short dip to zero would hide a film.
         bounds = [index * len(values) // width for index in range(width + 1)]
-        values = [max(values[low:high]) for low, high in zip(bounds, bounds[1:], strict=False)]
+        values = [max(values[low:high]) for low, high in pairwise(bounds)]
     top = max(values, default=0.0)
     if top <= 0:
         return "▁" * len(values)

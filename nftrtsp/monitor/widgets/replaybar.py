@@ -43,7 +43,7 @@ class ReplayBar(Painted):
         sign = "‖" if position.standing or share >= 1 else "▶"
         left = f" {sign} replay  {words.brief(position.now - position.first)} "
         speed = f"{position.speed:g}"
-        right = f" {words.brief(whole)}  ×{speed}  [ ] seek "
+        right = f" {words.brief(whole)}  x{speed}  [ ] seek "
         room = max(4, width - len(left) - len(right))
         done = round(room * share)
         self._bar = (len(left), room)

@@ -1,7 +1,7 @@
 """Rows: a list of any length that draws only what is seen, and keeps selected what is selected.
 
-The cursor is the *key* of a row, not its number. When the rows change, the selected one keeps its place on the
-screen; when it is gone, its neighbour is selected.
+The cursor is the *key* of a row, not its number. When the rows change, the selected one keeps its place on
+the screen; when it is gone, its neighbour is selected.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class TabBar(Painted):
         self._spans: list[tuple[int, int]] = []
 
     def show(self, active: int, counts: tuple[int, ...], *, alert: bool, note: str) -> None:
-        """Show which tab is active, how much each holds, whether the last one alarms, and a note at the end."""
+        """Show the active tab, how much each holds, whether the last one alarms, and a note at the end."""
         self.active, self._counts, self._alert, self._note = active, counts, alert, note
         self.refresh()
 
