@@ -166,6 +166,9 @@ def helper(facts: Facts) -> Iterator[Finding]:
         return
     if not facts.may_greet:
         yield Finding("helper", State.UNKNOWN, "the helper answers root and its group only", "run it as root")
+    elif facts.silent:
+        text = f"the {facts.kind} helper is there but does not answer, so nobody reads what boxes ask for"
+        yield Finding("helper", State.FAULT, text, "restart it: `systemctl restart nftrtsp-helper`")
     elif facts.greeting is None:
         text = f"the {facts.kind} helper does not run, so nobody reads what boxes ask for"
         yield Finding("helper", State.FAULT, text, _START)
@@ -179,11 +182,15 @@ def helper(facts: Facts) -> Iterator[Finding]:
 def pinned(facts: Facts) -> Iterator[Finding]:
     """Films may come from any server, not only from the one that was asked."""
     roles = Roles(facts.config)
+    remedy = 'rtsp.helper = "userspace" or "pinhole", or a module that expects any source'
+    if facts.kind is HelperKind.KERNEL and facts.pinned:
+        text = "the kernel module expects films from the RTSP server only, and they come from other servers"
+        yield Finding("pinned", State.FAULT, text, remedy)
+        return
     for expectation in facts.expectations or ():
         if roles.concerns(expectation) and not expectation.any_source:
             server = address_text(expectation.tuple.src)
             text = f"the RTSP helper expects films from {server} only, and they come from other servers"
-            remedy = 'rtsp.helper = "userspace" or "pinhole", or a module that expects any source'
             yield Finding("pinned", State.FAULT, text, remedy)
             return
 
@@ -261,6 +268,18 @@ def boxes(facts: Facts) -> Iterator[Finding]:
         yield Finding("boxes", State.OK, f"{heard} of {len(facts.config.stb)} set-top boxes are on the LAN")
 
 
+def traffic(facts: Facts) -> Iterator[Finding]:
+    """What the ruleset has counted: whether boxes ask, and whether films come that nobody expects."""
+    if facts.ruleset is None:
+        return
+    counted = facts.ruleset.counters
+    asked = counted.get("attach", 0) + counted.get("copy-requests", 0)
+    seen = "no RTSP from any box" if not asked else f"RTSP from boxes ({several(asked, 'packet')})"
+    dropped = several(counted.get("input-drop", 0) + counted.get("from-iptv-drop", 0), "packet")
+    text = f"since the ruleset was loaded: {seen}, {dropped} dropped that nobody had asked for"
+    yield Finding("traffic", State.OK, text)
+
+
 #: In the order in which a film depends on them.
 CHECKS: tuple[Check, ...] = (
     interfaces,
@@ -276,5 +295,6 @@ CHECKS: tuple[Check, ...] = (
     connections,
     refusals,
     boxes,
+    traffic,
     accounting,
 )

@@ -24,7 +24,7 @@ _COUNTED = re.compile(r'counter packets (\d+) bytes \d+ .*comment "nftrtsp:([a-z
 
 def gather(config: Config) -> Facts:
     """Return the facts of this network namespace, as far as this process may ask."""
-    greeting, may_greet = _greeting()
+    greeting, may_greet, silent = _greeting()
     kind, why = _kind(config, greeting)
     from nftrtsp.rtsp import choice
 
@@ -35,20 +35,28 @@ def gather(config: Config) -> Facts:
         conntrack=_conntrack_sysctls(),
         module=choice.is_loaded(choice.MODULE),
         nat_module=choice.is_loaded(choice.NAT_MODULE),
+        pinned=choice.pinned() if choice.is_loaded(choice.MODULE) else None,
         greeting=greeting,
         may_greet=may_greet,
+        silent=silent,
         **_network(config),
     )
     return _with_conntrack(_with_ruleset(facts))
 
 
-def _greeting() -> tuple[dict[str, Any] | None, bool]:
+def _greeting() -> tuple[dict[str, Any] | None, bool, bool]:
+    """Return the running helper's greeting, whether it may be asked, and whether it is there but silent."""
     from nftrtsp.rtsp import publish
 
     try:
-        return publish.ask(), True
+        greeting = publish.ask()
+        if greeting is None:
+            publish.Subscription().close()  # taken by the kernel for a process that is stopped, too
     except PrivilegeError:
-        return None, False
+        return None, False, False
+    except OSError:
+        return None, True, False
+    return greeting, True, greeting is None
 
 
 def _kind(config: Config, greeting: dict[str, Any] | None) -> tuple[HelperKind, str]:

@@ -205,6 +205,20 @@ def test_a_helper_that_does_not_run_is_the_verdict() -> None:
             assert "of the pinhole form, but the helper is userspace" in verdict["verdict"]
 
 
+def test_a_helper_that_is_stuck_is_told_from_one_that_does_not_run() -> None:
+    with Lab.build(stbs=1, media_servers=1, helper="pinhole") as lab:
+        speak(lab, lab.stbs[0])
+        lab.router.nftrtsp("apply", "--yes")
+        with helper(lab) as process:
+            process.send_signal(signal.SIGSTOP)
+            try:
+                verdict, findings, _ = ask(lab)
+            finally:
+                process.send_signal(signal.SIGCONT)
+        assert [f["check"] for f in findings] == ["helper"]
+        assert "the pinhole helper is there but does not answer" in verdict["verdict"]
+
+
 def test_a_connection_older_than_the_ruleset_has_no_helper() -> None:
     with Lab.build(stbs=1, media_servers=1, helper="userspace") as lab:
         # Conntrack works from the first rule that asks it; this one is there before ours.
