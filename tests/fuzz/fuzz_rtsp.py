@@ -86,7 +86,7 @@ def check(dialogue: Dialogue) -> None:
 
 
 WORLDS = [World(False), World(True)]
-COUNT = [0]
+COUNT = [0, 0]  # inputs, segments
 
 
 def one_input(data: bytes) -> None:
@@ -95,6 +95,7 @@ def one_input(data: bytes) -> None:
     COUNT[0] += 1
     if COUNT[0] % 20000 == 0:
         WORLDS[:] = [World(False), World(True)]
+        print(f"{COUNT[0]} inputs, {COUNT[1]} segments", file=sys.stderr)
     if not data:
         return
     world = WORLDS[data[0] & 1]
@@ -112,6 +113,7 @@ def one_input(data: bytes) -> None:
         piece += data[position : position + size % 64]
         position += size % 64
         flags = flags & 0x17 if flags & 0xC0 == 0xC0 else 0x10  # mostly plain ACK
+        COUNT[1] += 1
         length = len(piece) + (shift << 6 if what & 0x30 == 0x30 else 0)
         world.segment(
             what % 3, bool(what & 4), flags, shift - 128 if what & 0x18 == 0x18 else 0, piece, length
