@@ -206,7 +206,11 @@ class TableWatch:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
         except PermissionError:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+        except OSError as error:
+            self._socket.close()
+            raise _refused(error.errno or errno.EIO) from None
 
     def close(self) -> None:
         """Close the socket."""
@@ -254,7 +258,7 @@ def _errno(data: bytes, start: int) -> int:
 
 def _refused(number: int) -> NftrtspError:
     if number in (errno.EPERM, errno.EACCES):
-        return PrivilegeError("changing it was refused", place=_PLACE, remedy="run it as root")
+        return PrivilegeError("watching or changing it was refused", place=_PLACE, remedy="run it as root")
     if number == errno.ENOENT:
         return KernelError(
             "is not there, or lacks that element",

@@ -462,6 +462,15 @@ def test_a_group_that_another_program_reads_is_named(scene: Scene, tmp_path: Pat
     assert second.stderr.count("\n") == 1
 
 
+def test_without_privilege_the_helper_says_so_in_one_sentence(lab: Lab, tmp_path: Path) -> None:
+    command = ["setpriv", "--bounding-set=-net_admin,-sys_admin", "--inh-caps=-all"]
+    command += ["env", f"NFTRTSP_RUN_DIR={tmp_path}", "nftrtsp", "helper"]
+    refused = lab.router.run(command, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "was refused; run it as root" in refused.stderr
+
+
 def test_a_box_that_is_not_configured_is_not_even_copied(scene: Scene) -> None:
     address = (str(scene.lab.rtsp_server), 554)
 

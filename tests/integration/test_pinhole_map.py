@@ -140,7 +140,7 @@ def test_without_privilege_it_says_so(room: Room) -> None:
     dropped = ["setpriv", "--bounding-set=-net_admin,-sys_admin", "--inh-caps=-all"]
     command = ["ip", "netns", "exec", room.name, *dropped, sys.executable, "-c", program]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert said == "map inet nftrtsp pinholes: changing it was refused; run it as root\n"
+    assert said == "map inet nftrtsp pinholes: watching or changing it was refused; run it as root\n"
 
 
 def test_a_replaced_table_is_noticed_and_elements_are_not(room: Room) -> None:
