@@ -1,8 +1,8 @@
 """Recordings: news in a file that is small, can be appended to, and survives a kill.
 
 The file is a row of blocks, one a second: ``NFTR`` or ``nftr``, a length and a CRC-32 (network order), then
-that many bytes of zlib data. A block ``NFTR`` starts a compression stream, a block ``nftr`` goes on with it, so
-that what repeats every second costs next to nothing; a new stream starts every minute and with each append,
+many bytes of zlib data. A block ``NFTR`` starts a compression stream, a block ``nftr`` goes on with it:
+what repeats every second costs next to nothing; a new stream starts every minute and with each append,
 which is where a reader may begin. Inside are MessagePack values, each after its length (4 bytes). A block cut
 short by a kill ends the file for a reader, and is cut off when something is appended.
 """

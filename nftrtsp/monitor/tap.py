@@ -2,7 +2,9 @@
 
 A dropped packet leaves no conntrack entry, so no event tells of it. A packet socket sees it before any rule.
 It is open only while a box waits; its BPF program takes only UDP to the interface's address and leaves out
-the films that play, so that it costs nothing otherwise. Source: packet(7), Documentation/networking/filter.rst.
+the films that play, so that it costs nothing otherwise.
+
+Source: packet(7), Documentation/networking/filter.rst.
 """
 
 from __future__ import annotations

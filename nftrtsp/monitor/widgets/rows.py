@@ -21,7 +21,7 @@ from nftrtsp.monitor.widgets.paint import TONE_CLASSES, Painted
 from nftrtsp.monitor.words import Spans
 
 
-class Rows(Painted, ScrollView, can_focus=True):
+class Rows(ScrollView, Painted, can_focus=True):
     """The base: subclasses say how many lines there are, whose they are and what stands in them."""
 
     COMPONENT_CLASSES = TONE_CLASSES | {"rows--cursor", "rows--header"}
