@@ -8,8 +8,8 @@ The theory, once. The kernel tells events in order, but only of flows that were 
 * *Overrun*: the subscription tells of it when it has emptied the socket, for the kernel drops everything
   until then. Dump again: what the dump lacks is gone, what it has besides is new; both are given as events
   with ``found`` set.
-* *Silent flows*, known from dumps only, may never send an event: they are asked for again one by one while
-  they matter, and when their timeout has run out.
+* *Silent flows*, known from dumps only, may never send an event: those that matter are asked for again one
+  by one each second, for all others the dump is repeated as long as there are any.
 
 Memory is bounded: at most ``limit`` flows without a role and MATTERING flows with one are kept (about 0.9 KiB
 each); ``overflow`` counts what was not kept.
@@ -37,11 +37,14 @@ from nftrtsp.conntrack.socket import RECEIVE_BUFFER, Conntrack, Subscription
 #: At most so many control and media flows are kept, and so many expectations.
 MATTERING = 16384
 
-#: Seconds between two looks at flows that send no events, at expectations and at the counters of media flows.
+#: Seconds within which flows that send no events, expectations and counters of films are looked at again.
 RECHECK = 1.0
 
 #: Of the time, the share that repeated full dumps may take in a storm.
 DUMP_SHARE = 0.5
+
+#: Of the time, the share that full dumps may take for other flows that send no events (``everything``).
+SWEEP_SHARE = 0.1
 
 Key = tuple[Tuple, int]
 
@@ -158,7 +161,7 @@ class Table:
             told += self._repair()
         if now >= self._recheck_at:
             told += self._recheck()
-            self._recheck_at = time.monotonic() + RECHECK
+            self._recheck_at = time.monotonic() + RECHECK / 2
         return told
 
     # Events
@@ -241,7 +244,7 @@ class Table:
             told += self._lose(key)
         told += self._load_expectations()
         spent = time.monotonic() - started
-        self._sweep_at = time.monotonic() + max(10.0, 20 * spent)
+        self._sweep_at = time.monotonic() + max(RECHECK / 2, spent / SWEEP_SHARE)
         return told if tell else []
 
     def _dump(self) -> Iterator[Flow]:
@@ -323,7 +326,7 @@ class Table:
         told += self._load_expectations()
         if self._everything and now >= self._sweep_at:
             if all(entry.heard for entry in self._flows.values()):
-                self._sweep_at = now + 10.0
+                self._sweep_at = now + RECHECK
             else:
                 told += self._load(tell=True)
         return told
@@ -352,7 +355,7 @@ class Table:
         packets = flow.counters_orig.packets + flow.counters_reply.packets
         now = time.monotonic()
         before = self._polled.get(flow.id)
-        if before is not None and now - before[0] < RECHECK / 2:
+        if before is not None and now - before[0] < 0.9 * RECHECK:
             return
         self._polled[flow.id] = (now, size, packets)
         if before is not None:

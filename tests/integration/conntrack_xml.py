@@ -6,6 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
+from nftrtsp.conntrack.flow import SCTP_STATES, TCP_STATES
+
 Said = dict[str, Any]
 
 
@@ -47,6 +49,9 @@ def _flow(element: ET.Element) -> Said:
         said[f"packets_{name}"] = _number(side, "counters/packets")
         said[f"bytes_{name}"] = _number(side, "counters/bytes")
     said["state"] = own.findtext("state")
+    if said["orig"]["proto"] == 132 and said["state"] is not None:
+        # conntrack-tools 1.4.7 writes SCTP's states by TCP's names in XML (its text has the right ones).
+        said["state"] = SCTP_STATES[TCP_STATES.index(said["state"])]
     for name in ("timeout", "zone", "id"):
         said[name] = _number(own, name)
     said["mark"] = _number(own, "mark") or 0
