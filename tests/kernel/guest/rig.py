@@ -66,8 +66,15 @@ class Server:
     def close(self) -> None:
         """Stop listening, hang up."""
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End all connections."""
         for one in self.connections:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # a thread still reads: close() alone would wait for it
             one.close()
+        self.connections.clear()
 
     def agree(self, head: dict[str, str], raw: bytes) -> bytes:
         """Answer 200 to everything, with the Transport that was asked for."""

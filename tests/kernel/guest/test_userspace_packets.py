@@ -29,9 +29,7 @@ def router(standing: tuple[Rig, Server]) -> Iterator[Rig]:
     if one.helper is None:
         one.start()
     yield one
-    for connection in server.connections:
-        connection.close()
-    server.connections.clear()
+    server.hang_up()
     if one.helper is not None:
         one.wait_for(lambda: not one.ways(), "all ways to close")
 
@@ -271,7 +269,8 @@ def test_a_stopped_helper_is_not_in_the_way_and_works_again_when_it_goes_on(
     )
     box.ask(setup("27400", 3, uri="rtsp://s/other"))
     assert (27400, "192.168.1.200", 27400) in ports(router)
-    assert Client(router.lab, 1).ask(setup("27500"))[""] == "RTSP/1.0 200 OK"
+    other = Client(router.lab, 1)
+    other.ask(setup("27500"))
     assert (27500, "192.168.1.201", 27500) in ports(router)
 
 
