@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 from nftrtsp.config import (
     Config,
     HelperKind,
+    Iptv,
+    Lan,
     MarkBits,
     Policy,
+    Rtsp,
     Seconds,
     Service,
+    Stb,
     check_interfaces,
     load,
     load_profile,
@@ -171,3 +176,15 @@ def test_whatever_stands_in_the_file_it_is_a_config_or_one_sentence(changes: dic
     if refused:
         assert (refused.place or "").startswith("nftrtsp.toml")
         assert refused.remedy
+
+
+def test_the_reference_names_every_key_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    tables = {"iptv": Iptv, "lan": Lan, "rtsp": Rtsp, "stb": Stb}
+    for title, struct in tables.items():
+        section = re.split(rf"(?m)^## `\[+{title}\]+`", text)[1].partition("\n## ")[0]
+        assert re.findall(r"(?m)^\| `(\w+)` \|", section) != []
+        assert set(re.findall(r"(?m)^\| `(\w+)` \|", section)) == set(struct.__struct_fields__)
+    defaults = Rtsp()
+    for key in ("max_per_stb", "max_total", "log_group", "queue"):
+        assert f"| `{key}` | `{getattr(defaults, key)}` |" in text
