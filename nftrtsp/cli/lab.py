@@ -1,4 +1,4 @@
-"""`nftrtsp lab up`, `play`, `exec`, `demo` and `down`."""
+"""`nftrtsp lab up`, `play`, `exec`, `break`, `demo` and `down`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from nftrtsp.errors import LabError
 if TYPE_CHECKING:
     from nftrtsp.lab.network import Lab
 
+_SET_UP = (
+    "set the router up: `nftrtsp lab exec nftrtsp apply --yes`, and beside it"
+    " `nftrtsp lab exec nftrtsp helper`"
+)
 _lab_option = click.option("--lab", "lab_id", metavar="ID", help="Which lab [default: the last one built].")
 
 
@@ -81,6 +85,7 @@ def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - 
 @click.option(
     "--mbps", type=click.FloatRange(0.1, 100), default=6.0, show_default=True, help="Mbit/s of each."
 )
+@click.option("--start", type=click.FloatRange(0.0), default=0.0, help="Seconds from PLAY to the film.")
 @click.option("--pause", is_flag=True, help="Pause in the middle for a fifth of the time, and resume.")
 @json_option
 def play(  # noqa: PLR0917 - one for each option
@@ -89,6 +94,7 @@ def play(  # noqa: PLR0917 - one for each option
     films: int | None,
     seconds: float,
     mbps: float,
+    start: float,
     pause: bool,
     as_json: bool,
 ) -> None:
@@ -105,15 +111,16 @@ def play(  # noqa: PLR0917 - one for each option
                 f"there is no set-top box {number}", place="--stb", remedy=f"1 to {len(standing.stbs)}"
             )
     boxes = [standing.stbs[number - 1] for number in numbers] or standing.stbs
-    results = showing.play(standing, boxes, films or len(boxes), seconds, mbps=mbps, pause=pause)
+    try:
+        results = showing.play(
+            standing, boxes, films or len(boxes), seconds, mbps=mbps, start=start, pause=pause
+        )
+    except LabError as error:
+        raise LabError(error.message, place=error.place, remedy=error.remedy or _SET_UP) from None
     click.echo(showing.to_json(results) if as_json else showing.to_text(results))
     if not all(result.good for result in results):
         if not any(result.report.packets for result in results):
-            click.echo(
-                "No film arrived: run `nftrtsp lab exec nftrtsp apply --yes` and, beside it, "
-                "`nftrtsp lab exec nftrtsp helper`.",
-                err=True,
-            )
+            click.echo(f"nftrtsp: lab: no film arrived; {_SET_UP}", err=True)
         click.get_current_context().exit(1)
 
 
@@ -142,6 +149,24 @@ def demo(seconds: float | None, text: bool) -> None:
         click.echo("\nnftrtsp: stopped; the lab is gone", err=True)
         click.get_current_context().exit(130)
     click.get_current_context().exit(0 if outcome.good else 1)
+
+
+@lab.command(name="break")
+@_lab_option
+@click.option("--mend", is_flag=True, help="Mend it again.")
+@click.argument("name", metavar="[FAULT]", required=False)
+def break_(lab_id: str | None, mend: bool, name: str | None) -> None:
+    """Break something in a lab that is up, to see what doctor and monitor say; without FAULT, list them."""
+    from nftrtsp.lab import fault
+
+    if name is None:
+        width = max(map(len, fault.FAULTS))
+        for known, what in fault.FAULTS.items():
+            click.echo(f"{known:<{width}}  {what.summary}")
+        return
+    found = fault.find(name)
+    (found.mend if mend else found.make)(_standing(lab_id))
+    click.echo(f"{'mended' if mend else 'broken'}: {found.summary}")
 
 
 @lab.command()

@@ -222,7 +222,10 @@ class Box:
     async def _do_connect(self, command: Command) -> dict[str, Any]:
         address = (command.get("address") or "0.0.0.0", command.get("source_port") or 0)  # noqa: S104
         opening = asyncio.open_connection(command["server"], command["port"], local_addr=address)
-        reader, writer = await asyncio.wait_for(opening, self._wait)
+        try:
+            reader, writer = await asyncio.wait_for(opening, self._wait)
+        except (OSError, TimeoutError):  # its text would name errno and a tuple
+            raise ConnectionError(f"no connection to {command['server']}:{command['port']}") from None
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections[command["connection"]] = Connection(reader, writer, self)
         return {"port": writer.get_extra_info("sockname")[1]}

@@ -11,6 +11,7 @@ import contextlib
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nftrtsp.errors import LabError, NftrtspError
@@ -22,8 +23,9 @@ from nftrtsp.lab.showing import Shown
 from nftrtsp.lab.telling import Telling
 
 PORTS = (27336, 21400, 15026, 27340, 16000, 24128)  # as seen at providers: no fixed range
-_START = 0.1  # seconds a media server takes to begin; real ones take longer
+_START = 0.25  # seconds a media server takes to begin; real ones take no less
 _WITHOUT = 3.0  # seconds that we wait for a film that does not come
+_SCREEN = 10.0  # seconds that the films wait for the dashboard, so that it sees the first SETUP
 _RATES_EVERY = 2.0
 
 
@@ -46,6 +48,7 @@ def play(telling: Telling, *, seconds: float, dashboard: bool, stbs: int = 3) ->
     telling.introduce()
     with Lab.build(stbs=stbs) as lab, lab.provider() as provider:
         telling.network(lab)
+        provider.behave(start=_START)
         without = _without(lab, provider, telling)
         before = plain.text(lab.router)
         _set_up(lab, telling)
@@ -62,7 +65,7 @@ def _without(lab: Lab, provider: ProviderControl, telling: Telling) -> list[Show
     telling.part("Without nftrtsp", "a router with masquerade and a firewall, as people have it")
     films = [(stb, port, stb.player()) for stb, port in zip(lab.stbs, PORTS, strict=False)]
     try:
-        asked = [(stb, port, player.watch(port, start=_START)) for stb, port, player in films]
+        asked = [(stb, port, player.watch(port)) for stb, port, player in films]
         for stb, port, film in asked:
             status = film.setup_response.status if film.setup_response else 500
             text = f"{lab.rtsp_server} for a film, to UDP port {port}; it answers {status} {REASONS[status]}"
@@ -139,11 +142,12 @@ def _with(
     try:
         narrator.start()
         narrator.first = evening.first
-        narrator.begin()
-        evening.start()
         if dashboard:
+            evening.start(when=narrator.has_company)
             telling.dashboard(lab, evening.done)
             evening.finish()
+        else:
+            evening.start()
         due = time.monotonic() + _RATES_EVERY
         while not evening.done():
             for line in narrator.lines(0.1):
@@ -172,21 +176,22 @@ class Evening:
         self._results: dict[int, Shown] = {}
         self._trouble: list[NftrtspError] = []
         self._late = threading.Event()
+        self._starter: threading.Thread
         self._threads = [
             threading.Thread(target=self._play, args=(index, player), daemon=True)
             for index, player in enumerate(self._players)
         ]
 
-    def start(self) -> None:
-        """Begin, when all boxes are on."""
+    def start(self, when: Callable[[], bool] = lambda: True) -> None:
+        """Begin as soon as all boxes are on and ``when`` says so, or does not for too long."""
         for player in self._players:
             player.wait_until_ready()
-        for thread in self._threads:
-            thread.start()
+        self._starter = threading.Thread(target=self._start, args=(when,), daemon=True)
+        self._starter.start()
 
     def done(self) -> bool:
         """Whether everybody has seen the film to its end, or given up."""
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in (self._starter, *self._threads))
 
     def finish(self) -> None:
         """Bring all films to their end now."""
@@ -226,11 +231,18 @@ class Evening:
                 found.append((film.player.stb.title, rate))
         return found
 
+    def _start(self, when: Callable[[], bool]) -> None:
+        end = time.monotonic() + _SCREEN * registry.patience()
+        while not when() and time.monotonic() < end and not self._late.is_set():
+            time.sleep(0.2)
+        for thread in self._threads:
+            thread.start()
+            self._late.wait(0.4)
+
     def _play(self, index: int, player: Player) -> None:
         port = PORTS[index % len(PORTS)]
         try:
-            time.sleep(0.4 * index)
-            film = player.watch(port, play=False, start=_START)
+            film = player.watch(port, play=False)
             self._films[index] = film
             self._counted[index] = time.monotonic(), 0
             film.play()

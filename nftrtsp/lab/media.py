@@ -39,6 +39,7 @@ class Film:
     datagrams: int = 0
     sent_for: float = 0.0  # seconds of film sent in earlier stretches, between pauses
     sources: list[str] = field(default_factory=list)
+    _beginning: asyncio.TimerHandle | None = None
     _sockets: dict[str, socket.socket] = field(default_factory=dict)
     _started: float = 0.0
     _base: int = 0
@@ -50,8 +51,14 @@ class Film:
             self.playing = True
             self._begin()
 
+    def play_later(self, seconds: float) -> None:
+        """Begin so many seconds from now, unless it is paused or closed before."""
+        self._stop_beginning()
+        self._beginning = asyncio.get_running_loop().call_later(seconds, self.play)
+
     def pause(self) -> None:
         """Stop sending, until :meth:`play`."""
+        self._stop_beginning()
         if self.playing:
             self.sent_for += time.monotonic() - self._started
         self.playing = False
@@ -109,6 +116,11 @@ class Film:
             "seconds": round(self.seconds(), 3),
             "sources": self.sources,
         }
+
+    def _stop_beginning(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._beginning = None
 
     def _begin(self) -> None:
         self._started = time.monotonic()

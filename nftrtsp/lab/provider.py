@@ -163,7 +163,7 @@ class Connection:
         if how.play_status != 200:
             return how.play_status, {}, ""
         if not how.mute and how.start:
-            asyncio.get_running_loop().call_later(how.start, film.play)
+            film.play_later(how.start)
         elif not how.mute:
             film.play()
         if how.announce:

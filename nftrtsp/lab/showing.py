@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from nftrtsp.errors import NftrtspError
 from nftrtsp.lab.network import Lab, Stb
-from nftrtsp.lab.player import Film, Player, Report, Sent
+from nftrtsp.lab.player import Film, Report, Sent
 
 ENOUGH = 0.999
 _FIRST_PORT = 20000
@@ -37,9 +37,18 @@ class Shown:
 
 
 def play(
-    lab: Lab, boxes: Sequence[Stb], films: int, seconds: float, *, mbps: float = 6.0, pause: bool = False
+    lab: Lab,
+    boxes: Sequence[Stb],
+    films: int,
+    seconds: float,
+    *,
+    mbps: float = 6.0,
+    start: float = 0.0,
+    pause: bool = False,
 ) -> list[Shown]:
-    """Play ``films`` films at once, dealt out to ``boxes`` in turn, each for ``seconds`` seconds.
+    """Play ``films`` films at once, dealt to ``boxes`` in turn, each for ``seconds`` s at ``mbps`` Mbit/s.
+
+    Media servers begin ``start`` seconds after PLAY.
 
     Raises :class:`nftrtsp.errors.LabError` for the first dialogue that failed.
     """
@@ -51,7 +60,8 @@ def play(
     def watch(index: int) -> None:
         stb, port = boxes[index % len(boxes)], _FIRST_PORT + 2 * index
         try:
-            film, report = _watch(players[stb.name], port, seconds, mbps, pause)
+            film = players[stb.name].watch(port, mbps=mbps, start=start)
+            report = _watch(film, seconds, pause)
             results[index] = Shown(stb, port, provider.sent(film), report)
         except NftrtspError as error:
             trouble.append(error)
@@ -120,8 +130,7 @@ def _row(result: Shown) -> tuple[str, ...]:
     )
 
 
-def _watch(player: Player, port: int, seconds: float, mbps: float, pause: bool) -> tuple[Film, Report]:
-    film = player.watch(port, mbps=mbps)
+def _watch(film: Film, seconds: float, pause: bool) -> Report:
     film.keep_alive(every=20.0)
     if pause:
         time.sleep(0.4 * seconds)
@@ -131,4 +140,4 @@ def _watch(player: Player, port: int, seconds: float, mbps: float, pause: bool) 
         time.sleep(0.4 * seconds)
     else:
         time.sleep(seconds)
-    return film, film.teardown()
+    return film.teardown()
