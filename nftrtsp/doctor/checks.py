@@ -182,7 +182,10 @@ def helper(facts: Facts) -> Iterator[Finding]:
 def pinned(facts: Facts) -> Iterator[Finding]:
     """Films may come from any server, not only from the one that was asked."""
     roles = Roles(facts.config)
-    remedy = 'rtsp.helper = "userspace" or "pinhole", or a module that expects any source'
+    remedy = (
+        'rtsp.helper = "pinhole", or "userspace" after `modprobe -r nf_nat_rtsp nf_conntrack_rtsp`, '
+        "or a module that expects any source (contrib/dkms)"
+    )
     if facts.kind is HelperKind.KERNEL and facts.pinned:
         text = "the kernel module expects films from the RTSP server only, and they come from other servers"
         yield Finding("pinned", State.FAULT, text, remedy)
