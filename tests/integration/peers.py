@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,23 @@ def server(lab: Lab) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def served(helper: str, *, running: bool = True) -> Iterator[tuple[Lab, str]]:
+    """A lab whose provider is GStreamer, with ``helper`` at work unless it is not ``running``."""
+    with Lab.build(stbs=2, media_servers=1, helper=helper) as lab:
+        if running and helper != "kernel":
+            process = lab.router.popen_nftrtsp("helper")
+            end = time.monotonic() + 10 * registry.patience()
+            while not (lab.run_dir / "helper.sock").exists():
+                assert process.poll() is None, "the helper ended"
+                assert time.monotonic() < end, "the helper does not publish"
+                time.sleep(0.05)
+        lab.router.nftrtsp("apply", "--yes")
+        lab.router.run(["nft", "-f", "-"], input=NO_PUNCHING)
+        with server(lab) as uri:
+            yield lab, uri
 
 
 def ffmpeg(uri: str, transport: str, *, port: int | None = None, wait: float = 20.0) -> list[str]:

@@ -10,15 +10,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 NAMES = ("passed", "failed", "errors", "skipped")
+#: A run that tested nothing, or died before it could say so, failed as a whole.
+NONE = {"passed": 0, "failed": 1, "errors": 0, "skipped": 0}
 
 
 def count(report: Path) -> dict[str, int]:
-    """Return the counts of one JUnit report; a run that wrote none failed as a whole."""
+    """Return the counts of one JUnit report."""
     try:
         (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
     except (OSError, ElementTree.ParseError, ValueError):
-        return {"passed": 0, "failed": 1, "errors": 0, "skipped": 0}
+        return NONE
     counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+    if not counts["tests"]:
+        return NONE
     bad = counts["failures"] + counts["errors"] + counts["skipped"]
     return {
         "passed": counts["tests"] - bad,

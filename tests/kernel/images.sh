@@ -48,7 +48,7 @@ common=(
 # The real peers' programs, too, are in one guest only: its kernel takes all three helpers.
 bookworm=(
   dkms dpkg-dev gcc libc6-dev linux-headers-amd64 make
-  ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi
+  ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-{plugins-base,plugins-good,tools} python3-gi
 )
 python=(click msgspec pip-nftables psutil pyroute2 textual pytest pytest-asyncio hypothesis)
 
@@ -120,7 +120,9 @@ for suite in "$@"; do
     trixie) version=3.13 ;;
     *) say "no such guest: $suite (bookworm or trixie)"; exit 2 ;;
   esac
-  key=$(cat tests/kernel/images.sh contrib/dkms/any-source.sh constraints.txt | sha256sum | cut -c1-12)
+  # Of the pinned versions those that a guest has: a new linter builds no new guest.
+  key=$({ cat tests/kernel/images.sh contrib/dkms/any-source.sh; printf '%s==\n' "${python[@]}" |
+    grep -iFf - constraints.txt; } | sha256sum | cut -c1-12)
   folder=$cache/$suite-$key
   if [ ! -d "$folder" ]; then
     started=$SECONDS
