@@ -62,7 +62,7 @@ def generate(config_path: Path | None, helper: str | None, as_json: bool) -> Non
     from nftrtsp.ruleset.render import as_lines, render
 
     config = load_config(config_path)
-    table = build(config, settle(config, helper))
+    table = build(config, settle(config, helper, ask=False))
     click.echo(as_lines(table) if as_json else render(table), nl=False)
 
 
@@ -106,13 +106,16 @@ def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json
         )
 
 
-def settle(config: Config, helper: str | None = None) -> HelperKind:
-    """Return the kind that ``--helper`` or the config names; for ``auto`` choose, and say which and why."""
+def settle(config: Config, helper: str | None = None, *, ask: bool = True) -> HelperKind:
+    """Return the kind that ``--helper`` or the config names; for ``auto`` choose, and say which and why.
+
+    Without ``ask`` the kernel is asked only where its files do not tell: asking may load a module.
+    """
     kind = HelperKind(helper) if helper else config.rtsp.helper
     if kind is not HelperKind.AUTO:
         return kind
     from nftrtsp.rtsp import choice
 
-    chosen = choice.decide(HelperKind.AUTO, choice.look(ask=False))
+    chosen = choice.decide(HelperKind.AUTO, choice.look(ask=ask))
     click.echo(f"helper auto: {chosen.kind}, as {chosen.why}", err=True)
     return chosen.kind
