@@ -212,7 +212,7 @@ def event_line(event: Event, part: Part, roles: Roles, config: Config) -> str:
         box = paint((way["stb_name"] or way["stb"] or "").ljust(16), "name", coloured)
         port = f"{way['proto']:<5} port {way['tuple']['dport']}"
         return f"{head}{'way':<7}  {box}  {port}  {words.of_way(way)}{_found(event)}"
-    return f"{head}the kernel dropped events: this reader was too slow; what matters is read again"
+    return f"{head}the kernel dropped {event.lost:,} events here, for they came faster than they were read"
 
 
 def _found(event: Event) -> str:

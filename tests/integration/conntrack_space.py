@@ -42,7 +42,7 @@ table inet space {
     type filter hook output priority 0
     udp dport 5002 ct mark set 0x100000
     udp dport 5007 ct label set 3
-    ip daddr 10.214.0.2 udp dport 27336 ct mark set 0x100000
+    udp dport 27336 ct mark set 0x100000
     tcp dport 21 ct helper set "ftp-here"
     ct state new counter
   }

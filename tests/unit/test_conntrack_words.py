@@ -1,0 +1,192 @@
+"""What people read: words, columns, and what ``--filter`` takes."""
+
+from __future__ import annotations
+
+import io
+import json
+from ipaddress import ip_address
+
+import pytest
+
+from nftrtsp import config
+from nftrtsp.cli import words
+from nftrtsp.cli.columns import aligned, colours, paint
+from nftrtsp.cli.watching import event_line, parse_filters, part_of
+from nftrtsp.conntrack import decode, record
+from nftrtsp.conntrack.event import Event, EventType
+from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_SEEN_REPLY, Flow, Tuple
+from nftrtsp.conntrack.memory import Memory
+from nftrtsp.conntrack.merge import merge
+from nftrtsp.conntrack.role import Role, Roles
+from nftrtsp.errors import ConfigError
+from tests.unit.captured import MESSAGES
+
+BOX, ROUTER = ip_address("192.168.1.200").packed, ip_address("10.214.0.2").packed
+MEDIA, SERVER = ip_address("172.26.83.137").packed, ip_address("172.26.83.10").packed
+CONFIG = config.parse(
+    {
+        "iptv": {"interface": "vlan2"},
+        "lan": {"interfaces": ["br0"], "networks": ["192.168.1.0/24"]},
+        "stb": [{"name": "Living room", "address": "192.168.1.200"}],
+    }
+)
+ROLES = Roles(CONFIG)
+
+
+def film(timeout: int = 3600, status: int = IPS_DST_NAT, mark: int = 0x100000) -> Flow:
+    orig, reply = Tuple(MEDIA, ROUTER, 17, 4001, 27336), Tuple(BOX, MEDIA, 17, 27336, 4001)
+    return Flow(2, orig, reply, 77, status, timeout, mark)
+
+
+def event(name: str) -> Event:
+    return next(decode.events(MESSAGES[name], 1795409655.5))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (40.9, "40 s"), (99, "99 s"), (3560, "59 m"), (7500, "2 h 5 m"), (7200, "2 h"),
+     (90000, "25 h"), (360000, "4 d 4 h")],
+)  # fmt: skip
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (812, "812 B"), (1500, "1.5 KiB"), (3 * 1024**3, "3.0 GiB")]
+)
+def test_sizes_carry_their_unit(count: int, text: str) -> None:
+    assert words.size(count) == text
+
+
+def test_a_film_plays_pauses_and_says_how_long_its_way_stays_open() -> None:
+    assert words.of_flow(film(), Role.MEDIA, 3600) == "playing, way open 60 m, unreplied"
+    paused = film(timeout=3560, status=IPS_DST_NAT | IPS_SEEN_REPLY)
+    assert words.of_flow(paused, Role.MEDIA, 3600) == "paused 40 s, way open 59 m"
+
+
+def test_without_our_timeout_nothing_is_said_of_a_pause() -> None:
+    assert words.of_flow(film(timeout=29), Role.MEDIA, 0) == "way open 29 s, unreplied"
+
+
+def test_an_ipv6_endpoint_has_brackets() -> None:
+    assert words.endpoint(ip_address("::1").packed, 554) == "[::1]:554"
+    assert words.endpoint(BOX, None) == "192.168.1.200"
+
+
+def test_ways_say_whether_they_are_pinned() -> None:
+    pinned = event("ftp-port-0").expectation
+    free = event("expect-0").expectation
+    assert pinned is not None
+    assert free is not None
+    assert words.of_way(record.of_expectation(pinned, ROLES)).startswith(
+        "pinned to 172.26.83.10, for the first"
+    )
+    assert words.of_way(record.of_expectation(free, ROLES)).startswith("any source, stays, open ")
+
+
+def test_roles_and_names_come_from_the_configuration() -> None:
+    part = ROLES.of(film(mark=0))
+    assert (part.role, ROLES.name(part.stb)) == (Role.MEDIA, "Living room")
+    control = Flow(2, Tuple(BOX, SERVER, 6, 40000, 554), Tuple(SERVER, ROUTER, 6, 554, 40000))
+    assert ROLES.of(control).role is Role.CONTROL
+    stranger = Flow(2, Tuple(SERVER, BOX, 6, 40000, 554), Tuple(BOX, SERVER, 6, 554, 40000))
+    assert ROLES.of(stranger).role is Role.OTHER
+    assert ROLES.name(ROUTER) == "10.214.0.2"
+    assert ROLES.name(None) == ""
+
+
+def test_an_expected_flow_belongs_to_the_box_whose_connection_expected_it() -> None:
+    master = Tuple(BOX, SERVER, 6, 40000, 554)
+    orig, reply = Tuple(MEDIA, ROUTER, 17, 1, 2), Tuple(ROUTER, MEDIA, 17, 2, 1)
+    part = ROLES.of(Flow(2, orig, reply, 1, 1, master=master))
+    assert (part.role, part.stb) == (Role.MEDIA, BOX)
+
+
+def test_columns_are_aligned_numbers_to_the_right_and_plain_without_colours() -> None:
+    rows = [[("a", "name"), ("1000", "good")], [("longer", ""), ("5", "")]]
+    assert list(aligned(("NAME", ">N"), rows, coloured=False)) == [
+        "NAME       N",
+        "a       1000",
+        "longer     5",
+    ]
+    assert list(aligned(("NAME",), [], coloured=False)) == []
+
+
+def test_colours_do_not_change_the_width() -> None:
+    (_, line) = aligned(("A", "B"), [[("x", "good"), ("y", "")]], coloured=True)
+    assert line == f"{paint('x', 'good', True)}  y"
+
+
+def test_a_pipe_gets_no_colours_and_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert not colours(io.StringIO())
+    assert colours(Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not colours(Terminal())
+
+
+def test_json_of_a_flow_has_every_field_even_when_nothing_was_told() -> None:
+    bare = record.of_flow(Flow(2, film().orig, film().reply), ROLES)
+    full = record.of_event(event("flush-0"), ROLES)["flow"]
+    assert bare.keys() == full.keys()
+    assert bare["status"] is None
+    assert {"id", "family", "proto", "orig", "reply", "status", "timeout", "mark", "helper", "master",
+            "packets", "bytes", "start", "stb", "role"} <= bare.keys()  # fmt: skip
+    assert json.loads(json.dumps(full)) == full
+
+
+def test_filters_take_names_addresses_roles_protocols_and_types() -> None:
+    told = Event(EventType.NEW, 1.0, film())
+    part = part_of(told, ROLES)
+    for good in ("stb=living room", "stb=192.168.1.200", "role=media,control", "proto=udp", "type=new"):
+        assert parse_filters((good,)).accepts(told, part, ROLES), good
+    for bad in ("stb=192.168.1.201", "role=control", "proto=tcp", "type=destroy"):
+        assert not parse_filters((bad,)).accepts(told, part, ROLES), bad
+    assert not parse_filters(("proto=udp", "role=control")).accepts(told, part, ROLES)
+
+
+def test_a_loss_passes_every_filter() -> None:
+    loss = Event(EventType.OVERRUN, 1.0, lost=7)
+    assert parse_filters(("stb=nobody",)).accepts(loss, part_of(loss, ROLES), ROLES)
+
+
+@pytest.mark.parametrize("text", ["stb", "colour=red", "role=king", "type=", "=x"])
+def test_an_odd_filter_is_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigError, match="--filter"):
+        parse_filters((text,))
+
+
+def test_an_event_line_names_the_box_and_a_loss_says_so() -> None:
+    line = event_line(Event(EventType.NEW, 1.0, film()), ROLES.of(film()), ROLES, CONFIG)
+    assert "media    Living room" in line
+    assert "172.26.83.137:4001 → 10.214.0.2:27336" in line
+    loss = Event(EventType.OVERRUN, 1.0, lost=1234)
+    assert "1,234 events" in event_line(loss, part_of(loss, ROLES), ROLES, CONFIG)
+
+
+def test_merging_keeps_what_later_events_do_not_say() -> None:
+    first, later = event("ftp-data-1").flow, event("ftp-data-3").flow
+    assert first is not None
+    assert later is not None
+    assert later.master is None
+    merged = merge(first, later)
+    assert merged.master == first.master
+    assert merged.status == later.status
+    assert merged.state_name == "ESTABLISHED"
+
+
+def test_a_memory_completes_later_events_and_forgets_after_the_end() -> None:
+    memory = Memory()
+    told = [memory.complete(event(name)) for name in ("ftp-data-1", "ftp-data-2", "ftp-data-3")]
+    assert all(one.flow is not None and one.flow.master is not None for one in told)
+    small = Memory(limit=1)
+    small.complete(event("ftp-data-1"))
+    small.complete(event("tcp-0"))
+    forgotten = small.complete(event("ftp-data-3")).flow
+    assert forgotten is not None
+    assert forgotten.master is None
