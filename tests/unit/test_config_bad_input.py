@@ -303,3 +303,13 @@ def test_init_with_an_unknown_profile_writes_nothing(tmp_path: Path) -> None:
     run = nftrtsp("init", "--profile", "movistarr", "-o", "x.toml", cwd=tmp_path)
     assert_one_sentence(run, "--profile: there is no profile 'movistarr'; did you mean 'movistar'?")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ruleset_is_the_same_at_each_run(tmp_path: Path) -> None:
+    (tmp_path / "nftrtsp.toml").write_text(document(tail=box("192.168.1.3", "b") + box("192.168.1.2", "a")))
+    runs = [
+        nftrtsp("generate", "--helper", "pinhole", "-c", "nftrtsp.toml", cwd=tmp_path, PYTHONHASHSEED=seed)
+        for seed in ("1", "2", "3")
+    ]
+    assert {(run.returncode, run.stderr) for run in runs} == {(0, "")}
+    assert len({run.stdout for run in runs}) == 1
