@@ -25,6 +25,8 @@ UNLOAD = f"modprobe -r {NAT_MODULE} {MODULE}"
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib reads gzip's header: the module gzip would cost each start 2 ms
 
+_ANY_SOURCE = "any-source"  # how its version ends: contrib/dkms/any-source.sh
+
 #: nfnetlink_cthelper depends on the other two in Kconfig, so a kernel that has it has them.
 _CTHELPER_OPTION = "CONFIG_NF_CT_NETLINK_HELPER"
 
@@ -192,9 +194,12 @@ def _kernel_option(name: str, release: str) -> str | None:
 def pinned() -> bool | None:
     """Whether the loaded module pins its expectations to one source; None where that was never seen.
 
-    Its live expectations tell, as far as this process may read them. What they told is remembered in the
+    The one that contrib/dkms makes says itself that it does not. Of others their live expectations tell, as far as this process may read them. What they told is remembered in the
     state directory under the module's own identity, for once another helper serves the module makes none.
     """
+    with contextlib.suppress(OSError):
+        if Path("/sys/module", MODULE, "version").read_text().strip().endswith(_ANY_SOURCE):
+            return False
     identity = _module_identity()
     seen = _seen_pinned()
     memory = paths.state_dir() / "rtsp-module.json"

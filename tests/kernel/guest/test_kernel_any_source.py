@@ -17,6 +17,15 @@ def any_source() -> Iterator[Router]:
         yield made
 
 
+def test_auto_takes_it_before_any_film_was_asked_for(any_source: Router) -> None:
+    assert Path("/sys/module/nf_conntrack_rtsp/version").read_text().strip() == "0.7+5.3-any-source"
+    any_source.lab.write_config(helper="auto")
+    status = any_source.lab.router.nftrtsp("status", check=False).stdout
+    any_source.lab.write_config(helper="kernel")
+    assert "kernel" in status
+    assert "is any-source" in status
+
+
 def test_it_gives_three_boxes_their_films_from_unknown_servers(any_source: Router) -> None:
     dialogue.play_from_unknown_servers(any_source)
 
@@ -33,10 +42,6 @@ def test_it_shows_as_such(any_source: Router) -> None:
 
 def test_it_serves_rtp_over_a_pair_of_ports(any_source: Router) -> None:
     dialogue.play_over_a_pair(any_source)
-
-
-def test_it_says_what_it_is(any_source: Router) -> None:
-    assert Path("/sys/module/nf_conntrack_rtsp/version").read_text().strip() == "0.7+5.3-any-source"
 
 
 ARTICLE = ["iptables", "-t", "raw", "-A", "PREROUTING", "-p", "tcp", "--dport", "554"]
