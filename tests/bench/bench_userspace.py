@@ -1,0 +1,83 @@
+"""The userspace helper against the kernel module, in one emulated, slow machine with Debian's kernel.
+
+This machine's own kernel has neither, so the figures come from tests/kernel/guest.sh; see userspace_guest.py.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+
+from tests.bench.bench_pinhole import BOXES, WITHIN, quantile
+from tests.bench.harness import ROOT, Row, report
+from tests.bench.userspace_guest import RATE, SETUPS
+
+
+def main() -> int:
+    """Measure and report; 1 if a bar was not met."""
+    command = [
+        str(ROOT / "tests/kernel/guest.sh"),
+        "bookworm",
+        "python3",
+        "-m",
+        "tests.bench.userspace_guest",
+    ]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = json.loads(next(line[6:] for line in printed.splitlines() if line.startswith("FOUND ")))
+    ours, theirs = found["setup userspace"], found["setup kernel"]
+    median = statistics.median(ours), statistics.median(theirs)
+    slow = quantile(ours, 0.99), quantile(theirs, 0.99)
+    media, plain, many = found["interleaved"], found["interleaved without"], found["crowd"]
+    rows = [
+        Row(
+            f"SETUP through the router, {SETUPS} times, p50, against the kernel module",
+            f"{median[0]:.2f} ms",
+            f"{median[1]:.2f} ms",
+            f"{median[1] / median[0]:.2f}",
+            "at most 10 ms more",
+            median[0] - median[1] <= 10,
+        ),
+        Row(
+            "… p99",
+            f"{slow[0]:.2f} ms",
+            f"{slow[1]:.2f} ms",
+            f"{slow[1] / slow[0]:.2f}",
+            "at most 50 ms more",
+            slow[0] - slow[1] <= 50,
+        ),
+        Row(
+            "media inside one control connection, against the same without helper",
+            f"{media['mbps']:.0f} Mbit/s, {media['missing']} bytes lost, "
+            f"{media['processor']:.0%} of a processor",
+            f"{plain['mbps']:.0f} Mbit/s",
+            f"{plain['mbps'] / media['mbps']:.2f}",
+            f"{RATE / 1e6:.0f} Mbit/s without loss",
+            media["missing"] == 0 and media["mbps"] >= 0.95 * RATE / 1e6,
+        ),
+        Row(
+            f"{BOXES} boxes ask within {WITHIN:.0f} s: ways open",
+            f"{many['opened']} (p99 {many['p99']:.0f} ms)",
+            "",
+            "",
+            f"{BOXES}",
+            many["opened"] == BOXES,
+        ),
+        Row(
+            "the helper's memory at most",
+            f"{many['memory']:.0f} MiB",
+            "",
+            "",
+            "< 100 MB",
+            many["memory"] * 1.048576 < 100,
+        ),
+    ]
+    notes = [
+        f"In a virtual machine under software emulation, Linux {found['kernel']}: everything is slow there."
+    ]
+    return 0 if report("userspace helper", rows, notes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

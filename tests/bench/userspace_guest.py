@@ -1,0 +1,190 @@
+"""The part of bench_userspace.py that runs in the virtual machine; prints its figures as one line of JSON.
+
+On purpose one process plays the set-top box and the provider: what it spends is the same with every helper,
+and what differs between them is the router.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nftrtsp.lab.network import Lab
+from nftrtsp.rtsp import cthelper
+from nftrtsp.rtsp.publish import Subscription
+from tests.bench.bench_pinhole import BOXES, FIRST, Crowd, connect, lines, peak_memory
+
+MODULE = Path("/opt/nftrtsp/module/any-source")
+SETUPS = 200
+RATE = 100e6  # bit/s of interleaved media
+SECONDS = 5.0
+FRAME = 1328  # seven TS packets and an RTP header
+EXPECT_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_expect_max")
+CONFIG = """profile = "movistar"
+[iptv]
+interface = "vlan2"
+[lan]
+interfaces = ["br0"]
+networks = ["10.77.0.0/16", "192.168.1.0/24"]
+[rtsp]
+helper = "{kind}"
+"""
+
+
+@contextlib.contextmanager
+def router(kind: str) -> Iterator[tuple[Lab, subprocess.Popen[Any] | None, Subscription | None]]:
+    """A lab whose router has that helper and its ruleset."""
+    with Lab.build(stbs=1, media_servers=1, helper=kind) as lab:
+        lab.write_config(CONFIG.format(kind=kind))
+        lab.router.run(["ip", "route", "add", "10.77.0.0/16", "via", lab.stbs[0].address])
+        # The kernel module reads linear packets only; the same for both.
+        lab.stbs[0].run(["ethtool", "-K", "eth0", "sg", "off", "tso", "off", "gso", "off"])
+        helper, subscription = None, None
+        if kind == "userspace":
+            helper = lab.router.popen_nftrtsp("helper", stderr=subprocess.DEVNULL)
+            subscription = connect(lab)
+            while not (lab.run_dir / "userspace-ways.json").exists():
+                time.sleep(0.1)
+        lab.router.run(["nft", "-f", "-"], input=lab.router.nftrtsp("generate").stdout)
+        yield lab, helper, subscription
+        if subscription is not None:
+            subscription.close()
+
+
+def call(lab: Lab) -> tuple[socket.socket, socket.socket]:
+    """Open a control connection; return both of its ends."""
+    with lab.isp.call(lambda: socket.create_server((str(lab.rtsp_server), 554))) as server:
+        box = lab.stbs[0].call(lambda: socket.create_connection((str(lab.rtsp_server), 554), 60))
+        provider, _ = server.accept()
+    for end in (box, provider):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end.settimeout(60)
+    return box, provider
+
+
+def setup_times(lab: Lab) -> list[float]:
+    """Milliseconds from the box's send() to the provider's recv(), SETUP after SETUP."""
+    box, provider = call(lab)
+    times = []
+    with box, provider:
+        for number in range(SETUPS + 10):
+            transport = f"Transport: MP2T/H2221/UDP;unicast;client_port={20000 + 2 * (number % 4)}"
+            text = lines(f"SETUP rtsp://s/{number} RTSP/1.0", f"CSeq: {number}", transport)
+            began = time.perf_counter()
+            box.sendall(text)
+            provider.recv(4096)
+            times.append((time.perf_counter() - began) * 1000)
+            provider.sendall(lines("RTSP/1.0 454 Session Not Found", f"CSeq: {number}"))
+            box.recv(4096)
+            time.sleep(0.02)
+    return times[10:]  # the first ones warm up caches
+
+
+def processor(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def interleaved(lab: Lab, helper: int | None) -> dict[str, float]:
+    """Send media inside one control connection at RATE; return what arrived and what it cost."""
+    box, provider = call(lab)
+    with box, provider:
+        transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
+        box.sendall(lines("SETUP rtsp://s/film RTSP/1.0", "CSeq: 1", transport))
+        provider.recv(4096)
+        provider.sendall(lines("RTSP/1.0 200 OK", "CSeq: 1", "Session: s", transport))
+        box.recv(4096)
+        block = (b"$\0" + FRAME.to_bytes(2, "big") + bytes(FRAME)) * 48
+        total = int(RATE * SECONDS / 8 / len(block)) * len(block)
+        got = 0
+
+        def read() -> None:
+            nonlocal got
+            with contextlib.suppress(TimeoutError):
+                while got < total:
+                    got += len(box.recv(1 << 20))
+
+        reader = threading.Thread(target=read)
+        used, began = processor(helper) if helper else 0.0, time.perf_counter()
+        reader.start()
+        for sent in range(0, total, len(block)):
+            ahead = sent * 8 / RATE - (time.perf_counter() - began)
+            if ahead > 0:
+                time.sleep(ahead)
+            provider.sendall(block)
+        reader.join()
+        took = time.perf_counter() - began
+        return {
+            "mbps": got * 8 / took / 1e6,
+            "missing": total - got,
+            "processor": ((processor(helper) if helper else 0.0) - used) / took,
+        }
+
+
+def crowd(lab: Lab, helper: int, subscription: Subscription) -> dict[str, Any]:
+    """Let a thousand boxes ask within ten seconds."""
+    addresses = "".join(f"address add {FIRST + number}/32 dev lo\n" for number in range(BOXES))
+    lab.stbs[0].run(["ip", "-batch", "-"], input=addresses)
+    everyone = Crowd(lab, subscription)
+    everyone.run()
+    everyone.close()
+    opened = everyone.opened
+    delays = sorted((opened[port] - sent) * 1000 for port, sent in everyone.sent.items() if port in opened)
+    return {
+        "asked": len(everyone.sent),
+        "opened": len(delays),
+        "arrived": len(everyone.arrived),
+        "p99": delays[int(len(delays) * 0.99)] if delays else None,
+        "memory": peak_memory(helper),
+    }
+
+
+def forget_helper() -> None:
+    """Take our registration away, so that the kernel module can have the name."""
+    name = cthelper.Registration("rtsp", 0, 0, 0)
+    with cthelper.Registry() as registry:
+        for _ in range(200):
+            if not any(one.name == "rtsp" for one in registry.dump()) or registry.unregister(name):
+                return
+            time.sleep(0.1)
+    raise SystemExit("the userspace helper's registration is still in use")
+
+
+def main() -> None:
+    """Measure with the userspace helper, then with the kernel module."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16384, 16384))
+    subprocess.run(["modprobe", "nf_conntrack"], check=True)
+    EXPECT_MAX.write_text("8192")
+    found: dict[str, Any] = {"kernel": os.uname().release}
+    with router("userspace") as (lab, helper, subscription):
+        assert helper is not None
+        assert subscription is not None
+        found["setup userspace"] = setup_times(lab)
+        found["interleaved"] = interleaved(lab, helper.pid)
+        found["crowd"] = crowd(lab, helper.pid, subscription)
+        helper.terminate()
+        helper.wait(60)
+        found["interleaved without"] = interleaved(lab, None)
+    if MODULE.is_dir():
+        forget_helper()
+        subprocess.run(["modprobe", "nf_nat"], check=True)
+        for name in ("nf_conntrack_rtsp", "nf_nat_rtsp"):
+            subprocess.run(["insmod", MODULE / f"{name}.ko"], check=True)
+        with router("kernel") as (lab, _, _):
+            found["setup kernel"] = setup_times(lab)
+    sys.stdout.write("\nFOUND " + json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
