@@ -7,6 +7,7 @@ and `helper` all ask :func:`choose`, so they agree.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from pathlib import Path
@@ -194,8 +195,9 @@ def _kernel_option(name: str, release: str) -> str | None:
 def pinned() -> bool | None:
     """Whether the loaded module pins its expectations to one source; None where that was never seen.
 
-    The one that contrib/dkms makes says itself that it does not. Of others their live expectations tell, as far as this process may read them. What they told is remembered in the
-    state directory under the module's own identity, for once another helper serves the module makes none.
+    The one that contrib/dkms makes says itself that it does not. Of others their live expectations tell,
+    as far as this process may read them. What they told is remembered in the state directory under the
+    module's own identity, for once another helper serves the module makes none.
     """
     with contextlib.suppress(OSError):
         if Path("/sys/module", MODULE, "version").read_text().strip().endswith(_ANY_SOURCE):
