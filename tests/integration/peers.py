@@ -6,8 +6,10 @@ gir1.2-gst-rtsp-server-1.0, python3-gi. docs/peers.md has the table of results.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,16 @@ table inet no-punching {
 """
 
 
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Where GStreamer keeps its list of plug-ins during this run, not in anybody's home."""
+    return tempfile.TemporaryDirectory(prefix="nftrtsp-peers-")
+
+
+def _environment() -> dict[str, str]:
+    return {"XDG_CACHE_HOME": _folder().name, "XDG_CONFIG_HOME": _folder().name}
+
+
 def missing() -> str:
     """Return which of the peers is not here, or an empty string."""
     absent = [name for name in ("ffmpeg", "gst-launch-1.0") if shutil.which(name) is None]
@@ -46,7 +58,7 @@ def missing() -> str:
 def server(lab: Lab) -> Iterator[str]:
     """Run GStreamer's RTSP server at the provider's address; give the URI of its film."""
     command = [_DEBIANS_PYTHON, str(_SERVER), lab.rtsp_server, "554"]
-    process = lab.isp.popen(command, stdout=subprocess.PIPE, text=True)
+    process = lab.isp.popen(command, env=_environment(), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -98,7 +110,7 @@ CLIENTS = {"ffmpeg": ffmpeg, "gstreamer": gstreamer}
 
 def watch(stb: Stb, command: list[str]) -> int:
     """Run a client in a set-top box; return how many pictures it got."""
-    done = stb.run(command, check=False)
+    done = stb.run(command, check=False, env=_environment())
     if command[2] == "ffmpeg":
         pictures = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
     else:
