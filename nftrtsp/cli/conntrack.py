@@ -127,12 +127,15 @@ def hint() -> None:
     "filters",
     multiple=True,
     metavar="KEY=VALUE[,VALUE]",
-    help="Only these: stb=NAME or address, role=control|media|other, proto=udp|tcp|…, type=new|update|…",
+    help="Only these: stb=NAME or address, role=control|media|other, proto=udp|tcp|…, type=new|way-open|…",
 )
 @json_option
 def events(config_path: Path | None, everything: bool, filters: tuple[str, ...], as_json: bool) -> None:
-    """Stream conntrack events, one a line, until Ctrl-C. Losses are told as `overrun`, never hidden."""
-    from nftrtsp.cli.watching import stream_events
+    """Stream conntrack events, one a line, until Ctrl-C; with what a running helper tells.
+
+    Losses are told as `overrun`, never hidden.
+    """
+    from nftrtsp.cli.eventlist import stream_events
 
     config = load_config(config_path)
     stream_events(config, everything=everything, filters=filters, as_json=as_json)

@@ -46,6 +46,9 @@ DUMP_SHARE = 0.5
 #: Of the time, the share that full dumps may take for other flows that send no events (``everything``).
 SWEEP_SHARE = 0.1
 
+#: Identities of what a dump told before its event came; the oldest are forgotten first.
+REMEMBERED = 4096
+
 Key = tuple[Tuple, int]
 
 
@@ -54,6 +57,12 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
 
     bytes: float
     packets: float
+
+
+def _remember(identities: OrderedDict[int, None], identity: int) -> None:
+    identities[identity] = None
+    if len(identities) > REMEMBERED:
+        identities.popitem(last=False)
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -98,7 +107,9 @@ class Table:
         self._flows: dict[Key, _Entry] = {}
         self._mattering: dict[Key, _Entry] = {}
         self._expectations: dict[int, tuple[Expectation, float]] = {}
+        # What a dump told first: its own event, still in the socket, is not told again.
         self._removed: OrderedDict[int, None] = OrderedDict()
+        self._found: OrderedDict[int, None] = OrderedDict()
         self._polled: dict[int, tuple[float, int, int]] = {}
         self._loaded = False
         self._repair_at: float | None = None
@@ -202,6 +213,8 @@ class Table:
             self._forget(key, flow.id)
         elif part.role is not Role.OTHER or self._everything:
             self._keep(key, _Entry(flow, part, now, heard=True))
+            if event.type is EventType.NEW and self._found.pop(flow.id, self) is None:
+                return None
         return flow if part.role is not Role.OTHER or self._everything else None
 
     def _hear_expectation(self, event: Event, expectation: Expectation, now: float) -> bool:
@@ -212,7 +225,7 @@ class Table:
             self.overflow += 1
         else:
             self._expectations[expectation.id] = (expectation, now)
-        return True
+        return self._found.pop(expectation.id, self) is not None
 
     def _keep(self, key: Key, entry: _Entry) -> None:
         matters = entry.part.role is not Role.OTHER
@@ -245,7 +258,10 @@ class Table:
         told += self._load_expectations()
         spent = time.monotonic() - started
         self._sweep_at = time.monotonic() + max(RECHECK / 2, spent / SWEEP_SHARE)
-        return told if tell else []
+        if not tell:
+            self._found.clear()
+            return []
+        return told
 
     def _dump(self) -> Iterator[Flow]:
         if self._everything:
@@ -270,6 +286,7 @@ class Table:
         self._keep(key, _Entry(flow, part, time.monotonic(), heard))
         if same:
             return []
+        _remember(self._found, flow.id)
         return [Event(EventType.NEW, time.time(), flow, found=True)]
 
     def _lose(self, key: Key) -> list[Event]:
@@ -277,13 +294,8 @@ class Table:
         if entry is None:
             return []
         self._forget(key, entry.flow.id)
-        self._remember_removed(entry.flow.id)
+        _remember(self._removed, entry.flow.id)
         return [Event(EventType.DESTROY, time.time(), entry.flow, found=True)]
-
-    def _remember_removed(self, identity: int) -> None:
-        self._removed[identity] = None
-        if len(self._removed) > 4096:
-            self._removed.popitem(last=False)
 
     def _load_expectations(self) -> list[Event]:
         told: list[Event] = []
@@ -295,9 +307,10 @@ class Table:
                 continue
             self._expectations[expectation.id] = (expectation, now)
             if before.pop(expectation.id, None) is None:
+                _remember(self._found, expectation.id)
                 told.append(Event(EventType.EXPECT_NEW, time.time(), None, expectation, found=True))
         for expectation, _ in before.values():
-            self._remember_removed(expectation.id)
+            _remember(self._removed, expectation.id)
             told.append(Event(EventType.EXPECT_DESTROY, time.time(), None, expectation, found=True))
         return told
 

@@ -11,7 +11,8 @@ import pytest
 from nftrtsp import config
 from nftrtsp.cli import words
 from nftrtsp.cli.columns import aligned, colours, paint
-from nftrtsp.cli.watching import event_line, parse_filters, part_of
+from nftrtsp.cli.eventfilter import parse_filters, part_of
+from nftrtsp.cli.eventlist import event_line, helper_line
 from nftrtsp.conntrack import decode, record
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_SEEN_REPLY, Flow, Tuple
@@ -153,6 +154,14 @@ def test_filters_take_names_addresses_roles_protocols_and_types() -> None:
 def test_a_loss_passes_every_filter() -> None:
     loss = Event(EventType.OVERRUN, 1.0, lost=7)
     assert parse_filters(("stb=nobody",)).accepts(loss, part_of(loss, ROLES), ROLES)
+
+
+def test_a_helpers_lines_are_told_and_filtered_like_events() -> None:
+    line = {"time": 1.0, "event": "way-refused", "stb": "192.168.1.200", "port": 27336, "reason": "taken"}
+    assert helper_line(line, ROLES).endswith("Living room       port 27336  taken")
+    assert parse_filters(("type=way-refused", "stb=living room")).accepts_line(line, BOX, ROLES)
+    assert not parse_filters(("role=media",)).accepts_line(line, BOX, ROLES)
+    assert "3 ways" not in helper_line({"event": "hello", "kind": "pinhole", "ways": []}, ROLES)
 
 
 @pytest.mark.parametrize("text", ["stb", "colour=red", "role=king", "type=", "=x"])

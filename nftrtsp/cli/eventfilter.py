@@ -1,0 +1,99 @@
+"""``events --filter``: which events are wanted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from nftrtsp.conntrack.event import Event, EventType
+from nftrtsp.conntrack.record import address_text, protocol_text
+from nftrtsp.conntrack.role import OTHER, Part, Role, Roles
+from nftrtsp.errors import ConfigError
+
+#: What a running helper tells (rtsp/publish.py).
+HELPER_EVENTS = frozenset(
+    {
+        "hello",
+        "connection-open",
+        "connection-close",
+        "setup",
+        "response",
+        "way-open",
+        "way-refused",
+        "way-closed",
+        "play",
+        "pause",
+        "teardown",
+        "rewrite",
+        "garbage",
+    }
+)
+
+_KNOWN = {
+    "role": {role.value for role in Role},
+    "type": {kind.value for kind in EventType} | HELPER_EVENTS,
+}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which events ``--filter`` lets through: within a key any value, all keys together."""
+
+    stb: frozenset[str] = frozenset()
+    role: frozenset[str] = frozenset()
+    proto: frozenset[str] = frozenset()
+    type: frozenset[str] = frozenset()
+
+    def accepts(self, event: Event, part: Part, roles: Roles) -> bool:
+        """Whether a conntrack event is wanted. Losses always are."""
+        if event.type is EventType.OVERRUN:
+            return True
+        told = event.flow.orig if event.flow else event.expectation.tuple if event.expectation else None
+        proto = "" if told is None else protocol_text(told.proto)
+        return self._fits(event.type.value, part.role.value, proto, part.stb or b"", roles)
+
+    def accepts_line(self, line: Mapping[str, Any], stb: bytes, roles: Roles) -> bool:
+        """Whether a helper's line is wanted: it counts as ``control`` and as ``tcp``."""
+        return self._fits(str(line.get("event")), Role.CONTROL.value, "tcp", stb, roles)
+
+    def _fits(self, kind: str, role: str, proto: str, stb: bytes, roles: Roles) -> bool:
+        return (
+            (not self.type or kind in self.type)
+            and (not self.role or role in self.role)
+            and (not self.proto or proto in self.proto)
+            and (not self.stb or bool(self.stb & {roles.name(stb).casefold(), address_text(stb)}))
+        )
+
+
+def parse_filters(filters: tuple[str, ...]) -> Wanted:
+    """Return what ``--filter KEY=VALUE[,VALUE]`` asks for. Raises :class:`ConfigError`."""
+    found: dict[str, frozenset[str]] = {}
+    for text in filters:
+        key, equals, value = text.partition("=")
+        values = frozenset(part.strip().casefold() for part in value.split(",") if part.strip())
+        if not equals or not values or key not in Wanted.__struct_fields__:
+            raise ConfigError(
+                f"{text!r} is no filter",
+                place="--filter",
+                remedy=f"write KEY=VALUE, with KEY one of {', '.join(Wanted.__struct_fields__)}",
+            )
+        odd = values - _KNOWN.get(key, values)
+        if odd:
+            raise ConfigError(
+                f"there is no {key} {min(odd)!r}",
+                place="--filter",
+                remedy=f"choose from {', '.join(sorted(_KNOWN[key]))}",
+            )
+        found[key] = found.get(key, frozenset()) | values
+    return Wanted(**found)
+
+
+def part_of(event: Event, roles: Roles) -> Part:
+    """Return role and set-top box of what ``event`` tells; an expectation counts as control."""
+    if event.flow is not None:
+        return roles.of(event.flow)
+    expectation = event.expectation
+    if expectation is not None and roles.concerns(expectation):
+        return Part(Role.CONTROL, roles.asker(expectation))
+    return OTHER

@@ -1,0 +1,193 @@
+"""``events``: the stream of what conntrack and a running helper tell, one line each, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import AddressValueError, IPv4Address
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nftrtsp import paths
+from nftrtsp.cli import words
+from nftrtsp.cli.columns import colours, paint
+from nftrtsp.cli.eventfilter import parse_filters, part_of
+from nftrtsp.cli.flowlist import pause_of
+from nftrtsp.cli.writing import closed
+from nftrtsp.conntrack.event import Event, EventType
+from nftrtsp.conntrack.memory import Memory
+from nftrtsp.conntrack.record import of_event, of_expectation, protocol_text
+from nftrtsp.conntrack.role import Part, Role, Roles
+from nftrtsp.conntrack.subscription import Subscription
+from nftrtsp.conntrack.table import Table
+from nftrtsp.errors import NftrtspError
+from nftrtsp.rtsp import publish
+
+if TYPE_CHECKING:
+    from nftrtsp.config import Config
+
+#: One line of a running helper.
+Line = dict[str, Any]
+
+#: Seconds between two tries to reach a helper, and between two looks at what sends no events.
+RETRY = 1.0
+
+STYLE = {
+    EventType.NEW: "good",
+    EventType.UPDATE: "",
+    EventType.DESTROY: "dim",
+    EventType.EXPECT_NEW: "good",
+    EventType.EXPECT_DESTROY: "dim",
+    EventType.OVERRUN: "bad",
+}
+LINE_STYLE = {
+    "way-open": "good",
+    "way-refused": "bad",
+    "way-closed": "dim",
+    "garbage": "warn",
+    "overrun": "bad",
+}
+
+
+def stream_events(config: Config, *, everything: bool, filters: tuple[str, ...], as_json: bool) -> None:
+    """Write events as they come, until Ctrl-C or until the reader closes the pipe."""
+    wanted = parse_filters(filters)
+    roles = Roles(config)
+    for event in _everything() if everything else _iptv(config):
+        if event is None:
+            sys.stdout.flush()
+            if closed():
+                return
+        elif isinstance(event, Event):
+            part = part_of(event, roles)
+            if wanted.accepts(event, part, roles):
+                told = of_event(event, roles, part) if as_json else {}
+                _put(
+                    msgspec.json.encode(told).decode() if as_json else event_line(event, part, roles, config)
+                )
+        elif wanted.accepts_line(event, _stb(event), roles):
+            _put(msgspec.json.encode(event).decode() if as_json else helper_line(event, roles))
+
+
+def _put(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+class Helper:
+    """A running helper's stream, joined when it is there and done without when it is not."""
+
+    def __init__(self) -> None:
+        self._stream: publish.Subscription | None = None
+        self._try_at = 0.0
+
+    def fileno(self) -> int | None:
+        """The descriptor to wait for, or None without a helper. Tries to reach one now and then."""
+        if self._stream is None and time.monotonic() >= self._try_at:
+            self._try_at = time.monotonic() + RETRY
+            if paths.helper_socket().exists():
+                with contextlib.suppress(OSError, NftrtspError):
+                    self._stream = publish.Subscription()
+        return None if self._stream is None else self._stream.fileno()
+
+    def receive(self) -> list[Line]:
+        """Return the lines that have come."""
+        if self._stream is None:
+            return []
+        try:
+            return self._stream.receive(0)
+        except OSError:
+            self._stream.close()
+            self._stream = None
+            return []
+
+
+def _joined(fileno: int, receive: Callable[[], list[Event]]) -> Iterator[Event | Line | None]:
+    """Yield conntrack's events and a helper's lines in the order of their times; None after each batch."""
+    helper = Helper()
+    while True:
+        waits = [one for one in (fileno, helper.fileno()) if one is not None]
+        select.select(waits, [], [], RETRY / 2)
+        events, lines = receive(), helper.receive()
+        if lines:
+            both: list[Event | Line] = [*events, *lines]
+            yield from sorted(both, key=_time)
+        else:
+            yield from events
+        yield None
+
+
+def _time(told: Event | Line) -> float:
+    return told.time if isinstance(told, Event) else float(told.get("time") or 0)
+
+
+def _everything() -> Iterator[Event | Line | None]:
+    """Every event as the kernel tells it, with what was told of the same flow before."""
+    memory = Memory()
+    with Subscription() as subscription:
+        yield from _joined(
+            subscription.fileno(), lambda: [memory.complete(event) for event in subscription.receive(0)]
+        )
+
+
+def _iptv(config: Config) -> Iterator[Event | Line | None]:
+    """Yield what concerns IPTV, from a table that notices what the kernel does not tell."""
+    with Table(config) as table:
+        table.poll(0)
+        yield from _joined(table.fileno(), lambda: table.poll(0))
+
+
+def _clock(seconds: float, coloured: bool) -> str:
+    text = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03}"
+    return paint(text, "dim", coloured)
+
+
+def event_line(event: Event, part: Part, roles: Roles, config: Config) -> str:
+    """Return one event as people read it."""
+    coloured = colours(sys.stdout)
+    name = "LOST" if event.type is EventType.OVERRUN else event.type.value
+    head = f"{_clock(event.time, coloured)}  {paint(name.ljust(16), STYLE[event.type], coloured)}  "
+    found = "  (found by a dump)" if event.found else ""
+    if event.flow is not None:
+        flow = event.flow
+        ends = words.endpoint(flow.orig.src, flow.orig.sport), words.endpoint(flow.orig.dst, flow.orig.dport)
+        box = paint(roles.name(part.stb).ljust(16), "name", coloured)
+        role = part.role.value if part.role is not Role.OTHER else "-"
+        meaning = words.of_flow(flow, part.role, pause_of(flow, config))
+        proto = protocol_text(flow.orig.proto)
+        return f"{head}{role:<7}  {box}  {proto:<5} {' → '.join(ends)}  {meaning}{found}"
+    if event.expectation is not None:
+        way = of_expectation(event.expectation, roles)
+        box = paint((way["stb_name"] or way["stb"] or "").ljust(16), "name", coloured)
+        port = f"{way['proto']:<5} port {way['tuple']['dport']}"
+        return f"{head}{'way':<7}  {box}  {port}  {words.of_way(way)}{found}"
+    return f"{head}the kernel dropped {event.lost:,} events here, for they came faster than they were read"
+
+
+def helper_line(line: Mapping[str, Any], roles: Roles) -> str:
+    """Return one line of a helper as people read it."""
+    coloured = colours(sys.stdout)
+    name = str(line.get("event"))
+    box = paint(roles.name(_stb(line)).ljust(16), "name", coloured)
+    if name == "hello":
+        ways = len(line.get("ways") or ())
+        told = (
+            f"the {line.get('kind')} helper runs (pid {line.get('pid')}), {ways} ways open: {line.get('why')}"
+        )
+    else:
+        parts = [str(line[key]) for key in ("status", "reason", "uri") if line.get(key) is not None]
+        port = [f"port {line['port']}"] if line.get("port") is not None else []
+        told = "  ".join([*port, *parts]) or str(line.get("client") or "")
+    style = LINE_STYLE.get(name, "")
+    head = f"{_clock(_time(dict(line)), coloured)}  {paint(name.ljust(16), style, coloured)}"
+    return f"{head}  {'helper':<7}  {box}  {told}"
+
+
+def _stb(line: Mapping[str, Any]) -> bytes:
+    try:
+        return IPv4Address(str(line.get("stb"))).packed
+    except AddressValueError:
+        return b""
