@@ -20,7 +20,7 @@ from nftrtsp.errors import NftrtspError
 if TYPE_CHECKING:
     from nftrtsp.config import Config
     from nftrtsp.ruleset.apply import Outcome, Wanted
-    from nftrtsp.ruleset.kernel import Nft
+    from nftrtsp.ruleset.lookout import Lookout
     from nftrtsp.ruleset.trial import Trial
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -51,16 +51,18 @@ def diff(
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.diff import compare
     from nftrtsp.ruleset.kernel import Nft
+    from nftrtsp.ruleset.lookout import Lookout
 
     config = load_config(config_path)
-    wanted = wish(config, helper)
+    kind = settle(config, helper)
     if against is not None:
-        saved = applying.want(_read(against))
-        plan = compare(saved.table, wanted.table)
+        wanted = wish(config, kind)
+        plan = compare(applying.want(_read(against)).table, wanted.table)
     else:
-        with Nft() as nft:
+        with Nft() as nft, Lookout(config, kind) as lookout:
+            wanted = wish(config, kind)
             plan = applying.plan(nft, wanted)
-            _warn(config, HelperKind(wanted.kind), nft, as_json)
+            _warn(config, lookout, as_json)
     if as_json:
         print_plan(plan)
     elif plan:
@@ -98,13 +100,16 @@ def apply(
     """
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.kernel import Nft
+    from nftrtsp.ruleset.lookout import Lookout
 
     config = load_config(config_path)
     _require_interfaces(config, config_path)
+    kind = settle(config, helper)
     with Nft() as nft:
-        wanted = wish(config, helper)
-        plan = applying.plan(nft, wanted)
-        _warn(config, HelperKind(wanted.kind), nft, False)
+        with Lookout(config, kind) as lookout:
+            wanted = wish(config, kind)
+            plan = applying.plan(nft, wanted)
+            _warn(config, lookout, False)
         if plan:
             show_plan(plan)
             ask("Apply this?", yes)
@@ -113,7 +118,7 @@ def apply(
             wanted,
             shown=plan,
             confirm_within=confirm_within,
-            adopt=adoption(config, wanted.kind),
+            adopt=adoption(config, kind),
         )
     _tell(outcome)
     if outcome.trial is not None:
@@ -138,13 +143,12 @@ def remove(yes: bool) -> None:
     click.echo("removed; nothing of ours is loaded at boot" if removed else "there is no table of ours")
 
 
-def wish(config: Config, helper: str | None) -> Wanted:
-    """Return the ruleset that the config asks for, in the kernel's own words."""
+def wish(config: Config, kind: HelperKind) -> Wanted:
+    """Return the ruleset that the config asks for with that helper, in the kernel's own words."""
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.build import build
     from nftrtsp.ruleset.render import render
 
-    kind = settle(config, helper)
     return applying.want(render(build(config, kind)), str(kind))
 
 
@@ -214,7 +218,7 @@ def _say_stand_in(kind: str) -> None:
     )
 
 
-def _warn(config: Config, kind: HelperKind, nft: Nft, as_json: bool) -> None:
+def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
     """Say what the ruleset cannot fix, on stderr; with ``--json`` as objects on stdout."""
     import json
 
@@ -222,7 +226,12 @@ def _warn(config: Config, kind: HelperKind, nft: Nft, as_json: bool) -> None:
 
     from nftrtsp.ruleset import environment
 
-    for obstacle in environment.judge(config, environment.gather(nft, config, kind)):
+    facts, whole = lookout.report()
+    if not whole:
+        click.echo(
+            "other programs' tables are large and were not looked into; `nftrtsp doctor` does", err=True
+        )
+    for obstacle in environment.judge(config, facts):
         if as_json:
             click.echo(json.dumps({"warning": msgspec.to_builtins(obstacle)}))
         else:
@@ -231,9 +240,9 @@ def _warn(config: Config, kind: HelperKind, nft: Nft, as_json: bool) -> None:
             click.echo(f"{label} {obstacle}", err=True)
 
 
-def adoption(config: Config, kind: str) -> Callable[[], int] | None:
+def adoption(config: Config, kind: HelperKind) -> Callable[[], int] | None:
     """Return what deletes the conntrack entries of RTSP connections that have no helper, if they need one."""
-    if not HelperKind(kind).uses_ct_helper:
+    if not kind.uses_ct_helper:
         return None
 
     def delete() -> int:

@@ -54,7 +54,7 @@ def _against_config(live: Table | None, path: Path | None) -> dict[str, Any]:
     try:
         config = load_config(path)
         chosen = choice.choose(config)
-        plan = compare(live, wish(config, str(chosen.kind)).table)
+        plan = compare(live, wish(config, chosen.kind).table)
     except NftrtspError as error:
         return {"config": {"error": str(error)}, "choice": None}
     return {
