@@ -125,6 +125,8 @@ class Gate:
             self._carry_out(link, dialogue, actions)
         if dialogue is not None and dialogue.closed:
             verdicts += self._let_go(link, queued, not queued.reply)
+        elif dialogue is not None and dialogue.garbage and not dialogue.claims:
+            return self._dismiss(link, queued)
         elif dialogue is not None and self._may_change(dialogue, side, queued.reply, now):
             self._held.add((queued.key, queued.reply))
             return verdicts
@@ -288,6 +290,14 @@ class Gate:
 
     def _let_go(self, link: Link, queued: Queued, reply: bool) -> list[bytes]:
         return self._release(link, queued.key, reply)
+
+    def _dismiss(self, link: Link, queued: Queued) -> list[bytes]:
+        """Let a connection that is no RTSP go for good: without its helper it no longer comes here."""
+        link.sides[queued.reply].waiting.pop()
+        verdicts = [one for reply in (False, True) for one in self._let_go(link, queued, reply)]
+        self._links.pop(queued.key, None)
+        last = nfqueue.encode_verdict(self.queue, queued.id, ct=nfqueue.CT_WITHOUT_HELPER)
+        return [*verdicts, last]
 
     def _verdict(self, waiting: _Waiting, side: _Side) -> bytes:
         queued, packet = waiting.queued, waiting.packet

@@ -8,7 +8,7 @@ each is refreshed while its session lives, and moved to the connection that spok
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import msgspec
 
@@ -31,10 +31,10 @@ _ANY_SOURCE = Tuple(b"\0" * 4, b"\xff" * 4, IPPROTO_UDP, 0, 0xFFFF)
 
 
 class _Kept(msgspec.Struct, gc=False):
-    """An expectation of ours, and when its timeout was set last."""
+    """An expectation of ours, and until when (monotonic) the kernel keeps it."""
 
     expectation: Expectation
-    refreshed: float
+    until: float
 
 
 class Openings:
@@ -67,7 +67,7 @@ class Openings:
         wanted = expect(way, master)
         kept = self._kept.get(way.port)
         if kept is not None:
-            if kept.expectation == wanted and self._refresh(kept, self.pause, now):
+            if kept.expectation == wanted and self._refresh(kept, now + self.lifetime(way), now):
                 return
             self._delete(kept.expectation)
         try:
@@ -78,7 +78,7 @@ class Openings:
             # What is there is none of the ways that we know: left by an earlier helper, or by hand.
             self._delete(wanted)
             self._create(wanted)
-        self._kept[way.port] = _Kept(wanted, now)
+        self._kept[way.port] = _Kept(wanted, now + self.pause)
 
     def close(self, way: Way, *, cut: bool) -> None:
         """Expect nothing for ``way`` any more; with ``cut`` its media flows end at the next :meth:`flush`."""
@@ -105,24 +105,31 @@ class Openings:
                 count += self._conntrack.delete_flow(flow)
         return count
 
-    def refresh(self, ways: Iterator[Way], now: float) -> list[Way]:
-        """Prolong what is used; return the ways whose expectation has gone with its master."""
+    def refresh(self, ways: Iterable[Way], now: float) -> list[Way]:
+        """Prolong what is used; return the ways whose expectation has gone with its master.
+
+        A session that announced a timeout lives by its signs of life, another one by its connection.
+        """
         gone = []
+        # Some of its time may pass first, so that one request serves many keep-alives.
+        slack = min(60.0, self.pause / 4)
         for way in ways:
             kept = self._kept.get(way.port)
             if kept is None:
                 continue
-            # A quarter of its time may pass unused, so that one request serves many keep-alives.
-            if way.seen > kept.refreshed and now - kept.refreshed >= min(60, self.pause / 4):
-                left = self.pause - max(0.0, now - way.seen)
-                if not self._refresh(kept, max(1, int(left)), now):
-                    gone.append(way)
+            until = way.ends(self.pause) or now + self.pause
+            if until - kept.until > slack and not self._refresh(kept, until, now):
+                gone.append(way)
         return gone
+
+    def lifetime(self, way: Way) -> float:
+        """Return for how many seconds a silent way is kept."""
+        return max([self.pause, *(claim.timeout or 0 for claim in way.claims)])
 
     def left(self, way: Way, now: float) -> float:
         """Return for how many seconds the kernel will still expect what comes for ``way``."""
         kept = self._kept.get(way.port)
-        return max(0.0, kept.refreshed + self.pause - now) if kept else 0.0
+        return max(0.0, kept.until - now) if kept else 0.0
 
     def is_mastered_by(self, way: Way, master: Tuple) -> bool:
         """Whether the expectation of ``way`` ends with that connection."""
@@ -161,9 +168,8 @@ class Openings:
     def adopt(self, expectation: Expectation, now: float) -> None:
         """Keep an expectation that an earlier helper left as one of ours."""
         port = expectation.tuple.dport or 0
-        left = max(0, self.pause - expectation.timeout)
         plain = msgspec.structs.replace(expectation, timeout=0, id=0, helper=None)
-        self._kept[port] = _Kept(plain, now - left)
+        self._kept[port] = _Kept(plain, now + expectation.timeout)
 
     def drop(self, expectation: Expectation) -> None:
         """Delete an expectation that is none of ours."""
@@ -174,14 +180,14 @@ class Openings:
         if self.policy_timeout != self.pause:
             self._set_timeout(wanted, self.pause)
 
-    def _refresh(self, kept: _Kept, timeout: int, now: float) -> bool:
+    def _refresh(self, kept: _Kept, until: float, now: float) -> bool:
         try:
-            self._set_timeout(kept.expectation, timeout)
+            self._set_timeout(kept.expectation, max(1, int(until - now)))
         except KernelError as error:
             if error.errno not in (errno.ENOENT, errno.ETIME):
                 raise
             return False
-        kept.refreshed = now - (self.pause - timeout)
+        kept.until = until
         return True
 
     def _set_timeout(self, expectation: Expectation, timeout: int) -> None:

@@ -24,7 +24,7 @@ from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.gate import Gate
 from nftrtsp.rtsp.memory import Memory, Remembered
 from nftrtsp.rtsp.nfqueue import Queue
-from nftrtsp.rtsp.note import note
+from nftrtsp.rtsp.note import Note, note
 from nftrtsp.rtsp.openings import Openings
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
@@ -54,11 +54,12 @@ class UserspaceHelper:
         self.dialogues = Dialogues(Policy.of(config, substitutes=True), self.ways, config.rtsp.ports)
         self.queue = Queue(config.rtsp.queue)
         # The queue is read before any connection is sent to it.
-        self.watchdog = Watchdog(self.queue.fileno(), config.rtsp.queue, cthelper.encode_disable(config))
         self._bind()
+        self.watchdog = Watchdog(self.queue.fileno(), config.rtsp.queue, cthelper.encode_disable(config))
         registered = cthelper.register(config)
         self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
-        self.gate = Gate(config, self.dialogues, self.openings, service.tell)
+        self.gate = Gate(config, self.dialogues, self.openings, self._tell)
+        self._changed = True
         self.memory = Memory(paths.run_dir())
         _raise_expect_max(config, service)
         self.adopted = self._adopt()
@@ -102,7 +103,9 @@ class UserspaceHelper:
         verdicts = self.gate.tick(time.monotonic())
         if verdicts:
             self.queue.answer(verdicts)
-        self.memory.write(self.ways)
+        if self._changed:
+            self._changed = False
+            self.memory.write(self.ways)
 
     def sweep(self) -> None:
         """Close what has expired, prolong what is used."""
@@ -111,7 +114,7 @@ class UserspaceHelper:
         for dialogue in self._ended(now):
             self.gate.perform(dialogue.close("gone, says conntrack"), now)
         with contextlib.suppress(NftrtspError):  # again in five seconds
-            for way in self.openings.refresh(iter(self.ways), now):
+            for way in self.openings.refresh(self.ways, now):
                 self.gate.rehome(way)
             self._keep_enabled()
         self._flush()
@@ -150,6 +153,11 @@ class UserspaceHelper:
                 time.sleep(0.05)
             else:
                 return
+
+    def _tell(self, what: Note) -> None:
+        # Only these change what is to be remembered: which ways there are, which session has which.
+        self._changed = self._changed or what.event in ("way-open", "way-closed", "response")
+        self.service.tell(what)
 
     def _beat(self) -> None:
         now = time.monotonic()

@@ -205,6 +205,16 @@ def test_garbage_passes_untouched(router: Rig, server: Server) -> None:
     assert router.expectations() == []
 
 
+def test_a_connection_of_garbage_no_longer_comes_to_the_helper(router: Rig, server: Server) -> None:
+    box = Client(router.lab)
+    server.answer = lambda head, raw: raw + b"\r\n\r\n"
+    box.ask(b"\x16\x03\x01 no RTSP at all\r\n\r\n")
+    before = (router.hello() or {})["counters"]["packets"]
+    for number in range(20):
+        assert box.ask(f"{number}\r\n\r\n".encode())[""] == str(number)
+    assert (router.hello() or {})["counters"]["packets"] == before
+
+
 def test_without_the_helper_rtsp_and_films_go_on_and_a_new_one_takes_over(
     router: Rig, server: Server
 ) -> None:
