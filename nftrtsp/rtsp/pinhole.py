@@ -17,8 +17,7 @@ from typing import Any
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack.flow import IPPROTO_TCP, IPPROTO_UDP, Flow, Tuple
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.flow import IPPROTO_TCP, Flow, Tuple
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError, NftrtspError
@@ -31,12 +30,14 @@ from nftrtsp.rtsp.packet import read_packet
 from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap, TableWatch
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
+from nftrtsp.rtsp.tidier import Tidier
 from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways, way_record
 from nftrtsp.ruleset.names import LOG_PREFIX, TABLE_NAME
 
 KIND = "pinhole"
-_SWEEP = 10.0  # seconds between looks at what has ended without our seeing it
-_TIDY = 0.02  # seconds that wrong conntrack entries may wait: one listing then serves many ways
+_SWEEP = 10.0  # seconds between looks at what has expired
+_LOOKS = 10  # so many looks, one a second, reach all control connections
+_FORGOTTEN = 300.0  # seconds of silence after which a connection that conntrack does not know has ended
 _CLOSING = frozenset({4, 5, 6, 7, 8})  # TCP_CONNTRACK_FIN_WAIT .. CLOSE: the connection has ended
 _COMMENT = re.compile(r"^([\d.]+):(\d+) ([\d.]+):(\d+) (\S+) (-|\d+)$")
 _SESSION_MAX = 64  # characters of a session id that fit beside the addresses
@@ -60,15 +61,14 @@ class PinholeHelper:
         self.conntrack = Conntrack()
         self.watch = TableWatch()
         self.log = Nflog(config.rtsp.log_group, LOG_PREFIX)
+        self.tidier = Tidier()
         self._fresh: dict[int, float] = {}  # port: when the element's time began anew
-        self._untidy: dict[int, Way] = {}  # opened: entries that go elsewhere must go
-        self._cut: dict[int, Way] = {}  # closed by TEARDOWN: media flows to end
-        self._tidying = False
+        self._asked_about = 0  # of the dialogues that hold ways, those up to here were looked at
         self._missing = False
 
     def close(self) -> None:
         """Close the sockets. The elements stay: films go on, and the next helper takes them over."""
-        for one in (self.log, self.watch, self.conntrack, self.map):
+        for one in (self.log, self.watch, self.conntrack, self.map, self.tidier):
             one.close()
 
     # --- packets ---
@@ -112,12 +112,10 @@ class PinholeHelper:
                 self.service.tell(dialogue.failed(way, str(error)))
             return
         self._fresh[way.port] = time.monotonic()
-        self._cut.pop(way.port, None)
         if not action.new:
             return
-        self._untidy[way.port] = way
-        self._tidy_soon()
         way.router = self._router_address(way)
+        self.tidier.clear(way)
         self._tell(action.note, way)
 
     def _close(self, action: CloseWay) -> None:
@@ -125,10 +123,8 @@ class PinholeHelper:
         with contextlib.suppress(NftrtspError):
             self.map.remove(way.port)
         self._fresh.pop(way.port, None)
-        self._untidy.pop(way.port, None)
         if action.cut:
-            self._cut[way.port] = way
-            self._tidy_soon()
+            self.tidier.cut(way)
         self._tell(action.note, way)
 
     def _tell(self, what: Note, way: Way) -> None:
@@ -163,31 +159,6 @@ class PinholeHelper:
 
     # --- conntrack ---
 
-    def _tidy_soon(self) -> None:
-        if not self._tidying:
-            self._tidying = True
-            self.service.after(_TIDY, self.tidy)
-
-    def tidy(self) -> None:
-        """Delete the conntrack entries that would swallow a film, and the media flows of films that ended.
-
-        A media packet that came before the element made an entry without translation, or one to the box that
-        had the port before; later packets follow the entry and never ask the map.
-        """
-        untidy, cut = self._untidy, self._cut
-        self._untidy, self._cut, self._tidying = {}, {}, False
-        ports = untidy.keys() | cut.keys()
-        one = next(iter(ports)) if len(ports) == 1 else None
-        wanted = DumpFilter(orig=Match(proto=IPPROTO_UDP, dport=one))
-        try:
-            for flow in list(self.conntrack.dump_flows(wanted)):
-                if _is_wrong(flow, untidy.get(flow.orig.dport or 0)) or _is_media(
-                    flow, cut.get(flow.orig.dport or 0)
-                ):
-                    self.conntrack.delete_flow(flow)
-        except NftrtspError as error:
-            self.service.say(f"conntrack entries in the way could not be deleted: {error}")
-
     def _flow(self, connection: Connection) -> Flow | None:
         try:
             return self.conntrack.get_flow(_tuple(connection))
@@ -202,11 +173,9 @@ class PinholeHelper:
     # --- what time and others do ---
 
     def sweep(self) -> None:
-        """Close what has expired or ended unseen; let the elements of what lives begin their time anew."""
+        """Close what has expired; let the elements of what lives begin their time anew."""
         now = time.monotonic()
         self.perform(None, self.dialogues.sweep(now))
-        for dialogue in self._ended():
-            self.perform(dialogue, dialogue.close("gone, says conntrack"))
         old = [way for way in self.ways if now - self._fresh.get(way.port, 0.0) > self._lifetime(way) / 2]
         try:
             if old:
@@ -217,22 +186,25 @@ class PinholeHelper:
         boxes = len({way.stb for way in self.ways})
         self.service.status(f"{len(self.ways)} ways open for {boxes} set-top boxes")
         self.service.counters.lost = self.dialogues.lost
+        if self.tidier.error is not None:
+            self.service.say(f"conntrack entries in the way could not be deleted: {self.tidier.error}")
+            self.tidier.error = None
 
-    def _ended(self) -> list[Dialogue]:
-        """Return the dialogues that hold ways and whose connection conntrack knows no more."""
+    def look(self) -> None:
+        """Ask conntrack about some of the connections that hold ways: have they ended unseen?
+
+        A few at a time, each one look-up; a listing would walk through the whole table.
+        """
         holding = [one for one in self.dialogues if one.claims and not one.closed]
-        if not holding:
-            return []
-        alive: set[Tuple] = set()
-        try:
-            for port in self.config.rtsp.ports:
-                wanted = DumpFilter(orig=Match(proto=IPPROTO_TCP, dport=port))
-                alive.update(flow.orig for flow in self.conntrack.dump_flows(wanted) if _lives(flow))
-        except NftrtspError:
-            return []
-        # A listing may miss entries while others come and go: ask for each that it lacks.
-        gone = [one for one in holding if _tuple(one.connection) not in alive]
-        return [one for one in gone if not _lives(self._flow(one.connection))]
+        first = self._asked_about if self._asked_about < len(holding) else 0
+        self._asked_about = first + 1 + len(holding) // _LOOKS
+        now = time.monotonic()
+        for dialogue in holding[first : self._asked_about]:
+            flow = self._flow(dialogue.connection)
+            # What conntrack was made to forget may live on: its next packet brings it back.
+            silent = now - dialogue.last > _FORGOTTEN
+            if silent if flow is None else not _lives(flow):
+                self.perform(dialogue, dialogue.close("gone, says conntrack"))
 
     def table_changed(self) -> None:
         """Put the pinholes back when the ruleset was replaced under them."""
@@ -349,23 +321,6 @@ def _lives(flow: Flow | None) -> bool:
     return flow is not None and flow.tcp_state not in _CLOSING
 
 
-def _is_wrong(flow: Flow, way: Way | None) -> bool:
-    """Whether ``flow`` takes what comes for ``way`` elsewhere. LAN hosts' own flows are not to the router."""
-    return (
-        way is not None
-        and flow.orig.dst == way.router
-        and (flow.reply.src, flow.reply.sport) != (way.stb, way.stb_port)
-    )
-
-
-def _is_media(flow: Flow, way: Way | None) -> bool:
-    return (
-        way is not None
-        and flow.orig.src != way.stb
-        and (flow.reply.src, flow.reply.sport) == (way.stb, way.stb_port)
-    )
-
-
 def _with_way(what: Note, record: dict[str, Any]) -> Note:
     return msgspec.structs.replace(what, way=record)
 
@@ -385,6 +340,7 @@ def run(config: Config, why: str) -> None:
         service.watch(helper.log, helper.packets)
         service.watch(helper.watch, helper.table_changed)
         service.every(min(_SWEEP, helper.pause / 4), helper.sweep)
+        service.every(1.0, helper.look)
         ports = ", ".join(str(port) for port in config.rtsp.ports)
         service.ready(f"pinhole: reads RTSP to port {ports} from NFLOG group {config.rtsp.log_group}; {why}")
         service.run()

@@ -433,13 +433,13 @@ def test_what_ends_without_a_word_is_closed_and_what_lives_is_kept(lab: Lab, tmp
             call.answer("200 OK", f"Session: {port}{timeout}")
             scene.helper.wait("way-open", port=port)
 
-        def forget() -> None:
-            with Conntrack() as conntrack:
-                for flow in list(conntrack.dump_flows()):
-                    if flow.orig.source == IPv4Address(lab.stbs[2].address):
-                        conntrack.delete_flow(flow)
+        # The helper does not see how this one ends: its copies are off meanwhile.
+        def stop_copies() -> None:
+            with Nft() as nft:
+                nft.run("flush chain inet nftrtsp attach")
 
-        lab.router.call(forget)
+        lab.router.call(stop_copies)
+        gone.close()
         began = time.monotonic()
         closed = scene.helper.wait("way-closed", port=PORT + 4)
         assert "gone, says conntrack" in closed["reason"]
@@ -452,6 +452,43 @@ def test_what_ends_without_a_word_is_closed_and_what_lives_is_kept(lab: Lab, tmp
     finally:
         lab.write_config(text)
         scene.close()
+
+
+def test_a_film_outlives_a_flush_of_the_conntrack_table(scene: Scene) -> None:
+    call = scene.call()
+    call.setup(PORT)
+    call.answer("200 OK", "Session: 1")
+    scene.helper.wait("way-open", port=PORT)
+    assert scene.arrives(PORT)
+
+    def flush() -> int:
+        with Conntrack() as conntrack:
+            return sum(conntrack.delete_flow(flow) for flow in list(conntrack.dump_flows()))
+
+    assert scene.lab.router.call(flush) >= 2
+    time.sleep(1.5)  # the helper looks once a second
+    assert scene.arrives(PORT)
+    call.ask("TEARDOWN", "Session: 1")
+    scene.helper.wait("way-closed", port=PORT)
+
+
+def test_media_flows_end_with_teardown_and_only_those(scene: Scene) -> None:
+    call = scene.call()
+    for session, port in (("1", PORT), ("2", PORT + 2)):
+        call.setup(port)
+        call.answer("200 OK", f"Session: {session}")
+        scene.helper.wait("way-open", port=port)
+        assert scene.arrives(port)
+
+    def media() -> list[int]:
+        with Conntrack() as conntrack:
+            flows = list(conntrack.dump_flows())
+        return sorted(flow.orig.dport or 0 for flow in flows if flow.mark & 0x100000)
+
+    assert set(scene.lab.router.call(media)) >= {PORT, PORT + 2}
+    call.ask("TEARDOWN", "Session: 1")
+    until(lambda: PORT not in scene.lab.router.call(media), "the film's flow has ended")
+    assert PORT + 2 in scene.lab.router.call(media)
 
 
 def test_a_group_that_another_program_reads_is_named(scene: Scene, tmp_path: Path) -> None:
