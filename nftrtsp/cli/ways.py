@@ -22,7 +22,12 @@ def ways(found: Iterable[Any], roles: Roles, *, everything: bool) -> list[dict[s
     from nftrtsp.ruleset import pinhole
 
     listed = [of_expectation(value, roles) for value in found if everything or roles.concerns(value)]
-    return listed + [pinhole.record(value, roles) for value in pinhole.pinholes()]
+    open_now = [pinhole.record(value, roles) for value in pinhole.pinholes()]
+    if open_now:  # the map does not say who asked; the helper that filled it does
+        masters = {way.get("id"): way.get("master") for way in helper_ways()}
+        for way in open_now:
+            way["master"] = masters.get(way["id"])
+    return listed + open_now
 
 
 def way_rows(found: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -31,7 +36,7 @@ def way_rows(found: Iterable[dict[str, Any]]) -> Iterator[str]:
     def rows() -> Iterator[list[Cell]]:
         for way in found:
             master, nat = way["master"], way["nat"]
-            asked = f"{master['src']} → {master['dst']}:{master['dport']}" if master else ""
+            asked = f"{master['src']} → {master['dst']}:{master['dport']}" if master else "?"
             goal = f"{nat['src']}:{nat['sport']}" if nat else way["tuple"]["dst"]
             yield [
                 (way["stb_name"] or way["stb"] or "", "name"),
