@@ -93,13 +93,17 @@ def history(as_json: bool) -> None:
 @netns_option
 def restore() -> None:
     """Load the good ruleset, at boot. A change that was never confirmed is gone then."""
-    from nftrtsp.ruleset import apply as applying
-    from nftrtsp.ruleset.kernel import Nft
+    from nftrtsp.ruleset import boot
 
-    with Nft() as nft:
-        saved, remarks = applying.restore(nft)
-    for remark in remarks:
-        click.echo(remark, err=True)
+    saved = boot.restore()
+    if saved is None:
+        from nftrtsp.ruleset import apply as applying
+        from nftrtsp.ruleset.kernel import Nft
+
+        with Nft() as nft:
+            saved, remarks = applying.restore(nft)
+        for remark in remarks:
+            click.echo(remark, err=True)
     if saved is None:
         click.echo("no ruleset was confirmed yet, so there is none to load", err=True)
     else:

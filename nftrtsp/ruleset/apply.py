@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -295,7 +294,7 @@ def _refuse_pending() -> None:
 def _describe(wanted: Wanted, now: Plan, confirm_within: int | None) -> Trial:
     seconds = confirm_within or 0
     return Trial(
-        id=secrets.token_hex(6),
+        id=os.urandom(6).hex(),
         boot=trial.boot_id(),
         started=time.time(),
         by=whoami(),
@@ -340,7 +339,7 @@ def _keep_as_good(wanted: Wanted) -> bool:
         good = None
     if good is not None and good.text == wanted.text:
         return False
-    change = Trial(secrets.token_hex(6), trial.boot_id(), time.time(), whoami(), wanted.kind, "")
+    change = Trial(os.urandom(6).hex(), trial.boot_id(), time.time(), whoami(), wanted.kind, "")
     sealed = archive.seal(wanted.text, by=change.by, kind=wanted.kind)
     trial.stage(change, {trial.WANTED: sealed})
     trial.move(State.NEW, State.LOADING)

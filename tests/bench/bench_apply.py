@@ -1,8 +1,8 @@
 """diff and apply beside a foreign ruleset of 10,000 rules and a set of 100,000 elements.
 
 Held against `nft list table` of our own table in the same namespace: what a program pays that looks at our
-table and no other. The plan (list ours, load the wanted ruleset in a scratch namespace, list that, compare) is
-measured within one process, the commands from start to end, their Python start-up included.
+table and no other. The plan (list ours, load the wanted ruleset in a scratch namespace, list that, compare)
+is measured within one process, the commands from start to end, their Python start-up included.
 """
 
 from __future__ import annotations

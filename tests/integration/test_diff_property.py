@@ -1,4 +1,4 @@
-"""For any config, on the real kernel: apply, and nothing differs; change one thing, and just that is named."""
+"""Any config, on the real kernel: apply, and nothing differs; change one thing, and just that is named."""
 
 from __future__ import annotations
 
