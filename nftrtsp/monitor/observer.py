@@ -128,7 +128,7 @@ class Observer:
         media = self.sessions.media.get(key)
         began = flow.start / 1e9 if flow.start else known.began if known else time
         role = "media" if media is not None else part.role.value
-        stb = part.stb or (known.stb if known else None)
+        stb = part.stb or (known.stb if known else None) or (flow.reply.src if media is not None else None)
         rate = media.rate if media is not None else None
         flow = media.flow if media is not None else flow
         self._flows[key] = FlowView(flow, role, stb, self._name(stb), rate, began)

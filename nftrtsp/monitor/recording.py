@@ -13,7 +13,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,11 +45,12 @@ def config_data(config: Config) -> dict[str, object]:
 class Recorder:
     """Appends news to a file. Raises :class:`StateError` if it cannot be written or is no recording."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
+        self._clock = clock
         self._buffer = bytearray()
         self._packer: zlib._Compress | None = None
-        self._flushed = self._started = time.monotonic()
+        self._flushed = self._started = clock()
         self._kept: Kept | None = None
         self._last = 0.0
         try:
@@ -71,12 +72,12 @@ class Recorder:
             self._kept = msgspec.structs.replace(self._kept, hello=news)
         self._last = news.time
         self._buffer += _frame(news)
-        if time.monotonic() - self._flushed >= 1.0:
+        if self._clock() - self._flushed >= 1.0:
             self.flush()
 
     def flush(self) -> None:
         """Write what has gathered as one block."""
-        now = time.monotonic()
+        now = self._clock()
         self._flushed = now
         if not self._buffer:
             return

@@ -114,7 +114,7 @@ def _all_line(snapshot: Snapshot, columns: int) -> Line:
     playing = sum(box.state == "playing" for box in snapshot.boxes)
     failed = sum(box.state == "no film" for box in snapshot.boxes)
     known = [box.rate for box in snapshot.boxes if box.rate is not None]
-    text = f" All set-top boxes  {len(snapshot.boxes)}"
+    text = f" All boxes  {len(snapshot.boxes)}"
     spans: list[Span] = [(text, "strong")]
     if playing:
         spans.append((f"  ▶ {playing}", "good"))

@@ -64,7 +64,7 @@ def _setup(sessions: Sessions, line: Mapping[str, Any], time: float) -> None:
     film.answered = False
     if film.phase is Phase.NO_FILM:
         film.phase, film.failure, film.waiting_since = Phase.ASKING, None, None
-    film.note(time, StepKind.SETUP, f"port {port}" + (f"  {film.uri}" if film.uri else ""))
+    film.note(time, StepKind.SETUP, f"port {port}  {_path(film.uri)}".strip())
     if client in sessions.controls:
         sessions.controls[client].asked = True
 
@@ -179,6 +179,12 @@ def _film_of(sessions: Sessions, line: Mapping[str, Any]) -> Film | None:
                 return film
         return None
     return same[0] if same else None
+
+
+def _path(uri: str) -> str:
+    """Return what a URI asks for, without the server that is known anyway."""
+    rest = uri.partition("://")[2]
+    return "/" + rest.partition("/")[2] if rest else uri
 
 
 def _stb(line: Mapping[str, Any]) -> bytes | None:

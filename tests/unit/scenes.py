@@ -5,6 +5,7 @@ A scene is a list of calls on :class:`House`, which makes the values that the re
 
 from __future__ import annotations
 
+import zlib
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -80,7 +81,7 @@ def media(
         2,
         orig,
         reply,
-        id=hash((source, outer)) & 0xFFFF,
+        id=zlib.crc32(f"{source} {outer}".encode()),
         status=0x1A9,
         timeout=timeout,
         mark=MARK,
