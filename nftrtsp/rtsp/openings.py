@@ -3,12 +3,20 @@
 An expectation is PERMANENT, so that pause, resume, seek and another media server find it again. The kernel
 does not prolong it when it is used; it ends with its timeout or with its master, the control connection. So
 each is refreshed while its session lives, and moved to the connection that spoke last.
+
+Which address the film shows to the set-top box depends on the kernel's function for the expected flow. That
+of SIP's NAT translates the destination and leaves the source alone, which is what we want. The general one,
+``nat-follow-master``, also writes the RTSP server's address in place of the media server's, so that of two
+media servers that send from one port number the second is dropped while conntrack remembers the first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
@@ -24,6 +32,10 @@ from nftrtsp.rtsp.ways import Connection, Way
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 NF_CT_EXPECT_PERMANENT = 0x1
+
+#: CTA_EXPECT_FN, best first. Source: nf_nat_sip_expected(), nf_nat_follow_master().
+FUNCTIONS = ("sip", "nat-follow-master")
+FUNCTION_MODULE = "nf_nat_sip"
 _CLOSING = frozenset({4, 5, 6, 7, 8})  # TCP_CONNTRACK_FIN_WAIT to TCP_CONNTRACK_CLOSE
 _FORGOTTEN = 60.0  # seconds; boxes say something every 20 to 30
 _REPLY = 1  # IP_CT_DIR_REPLY: the media comes against the direction of its master
@@ -50,6 +62,7 @@ class Openings:
         self.policy_timeout = policy_timeout
         self._questions = Questions()
         self._conntrack = Conntrack()
+        self._function = FUNCTIONS[0]
         self._kept: dict[int, _Kept] = {}
         self._cuts: set[tuple[bytes, int]] = set()
 
@@ -64,20 +77,20 @@ class Openings:
         ``master`` is the control connection's tuple in the original direction. Raises :class:`KernelError`.
         """
         way.router = router
-        wanted = expect(way, master)
+        wanted = expect(way, master, self._function)
         kept = self._kept.get(way.port)
         if kept is not None:
             if kept.expectation == wanted and self._refresh(kept, now + self.lifetime(way), now):
                 return
             self._delete(kept.expectation)
         try:
-            self._create(wanted)
+            wanted = self._create(wanted)
         except KernelError as error:
             if error.errno not in (errno.EBUSY, errno.EEXIST):
                 raise
             # What is there is none of the ways that we know: left by an earlier helper, or by hand.
             self._delete(wanted)
-            self._create(wanted)
+            wanted = self._create(wanted)
         self._kept[way.port] = _Kept(wanted, now + self.pause)
 
     def close(self, way: Way, *, cut: bool) -> None:
@@ -175,10 +188,20 @@ class Openings:
         """Delete an expectation that is none of ours."""
         self._delete(expectation)
 
-    def _create(self, wanted: Expectation) -> None:
-        self._ask(request.create_expectation(wanted, sequence=self._questions.number()), "expecting a film")
+    def _create(self, wanted: Expectation) -> Expectation:
+        """Create ``wanted``; return it as it was created, with a function that this kernel has."""
+        what = "expecting a film"
+        try:
+            self._ask(request.create_expectation(wanted, sequence=self._questions.number()), what)
+        except KernelError as error:
+            if error.errno != errno.EINVAL or wanted.function == FUNCTIONS[-1]:
+                raise
+            wanted = msgspec.structs.replace(wanted, function=FUNCTIONS[-1])
+            self._ask(request.create_expectation(wanted, sequence=self._questions.number()), what)
+            self._function = FUNCTIONS[-1]
         if self.policy_timeout != self.pause:
             self._set_timeout(wanted, self.pause)
+        return wanted
 
     def _refresh(self, kept: _Kept, until: float, now: float) -> bool:
         try:
@@ -208,11 +231,10 @@ class Openings:
             pass
 
 
-def expect(way: Way, master: Tuple) -> Expectation:
+def expect(way: Way, master: Tuple, function: str) -> Expectation:
     """Return the expectation that is ``way`` in the kernel (pure).
 
-    From any source to the router's address and port; conntrack then sends it to the set-top box, since
-    ``nat-follow-master`` goes where the master comes from. Source: nf_nat_core.c, nf_nat_follow_master().
+    From any source to the router's address and port; ``function`` then sends it to the set-top box.
     """
     return Expectation(
         AF_INET,
@@ -221,5 +243,12 @@ def expect(way: Way, master: Tuple) -> Expectation:
         master,
         flags=NF_CT_EXPECT_PERMANENT,
         nat=ExpectationNat(_REPLY, Tuple(way.stb, b"\0" * 4, IPPROTO_UDP, way.stb_port, 0)),
-        function="nat-follow-master",
+        function=function,
     )
+
+
+def load_function() -> None:
+    """Load the kernel's module with the better function, where it is one and may be loaded."""
+    if not Path("/sys/module", FUNCTION_MODULE).is_dir():
+        with contextlib.suppress(OSError):
+            subprocess.run(["modprobe", "-q", FUNCTION_MODULE], check=False, capture_output=True)

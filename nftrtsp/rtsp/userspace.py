@@ -25,7 +25,7 @@ from nftrtsp.rtsp.gate import Gate
 from nftrtsp.rtsp.memory import Memory, Remembered
 from nftrtsp.rtsp.nfqueue import Queue
 from nftrtsp.rtsp.note import Note, note
-from nftrtsp.rtsp.openings import Openings
+from nftrtsp.rtsp.openings import Openings, load_function
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
 from nftrtsp.rtsp.watchdog import PATIENCE, Watchdog
@@ -57,6 +57,7 @@ class UserspaceHelper:
         self._bind()
         self.watchdog = Watchdog(self.queue.fileno(), config.rtsp.queue, cthelper.encode_disable(config))
         registered = cthelper.register(config)
+        load_function()
         self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
         self.gate = Gate(config, self.dialogues, self.openings, self._tell)
         self._changed = True

@@ -9,8 +9,7 @@ from .conftest import Router
 
 
 def test_three_boxes_get_their_films_from_unknown_servers(userspace: Router) -> None:
-    # nat-follow-master makes the film come from the server that the box spoke with.
-    dialogue.play_from_unknown_servers(userspace, seen_as=userspace.lab.rtsp_server)
+    dialogue.play_from_unknown_servers(userspace)
     dialogue.assert_nothing_is_open(userspace)
 
 

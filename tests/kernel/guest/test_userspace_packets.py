@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .rig import ROUTER, Client, Rig, Server, request, rig, setup
+from .rig import MEDIA, ROUTER, Client, Rig, Server, request, rig, setup
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_a_film_arrives_from_servers_that_nobody_asked(router: Rig, server: Serv
     assert "src=0.0.0.0" in router.expectations()[0]
     assert "PERMANENT" in router.expectations()[0]
     for media, text in enumerate((b"one", b"two", b"three")):
-        router.film(27336, text, media)
-        assert film.recv(100) == text
+        router.film(27336, text, media, sport=6000)
+        assert film.recvfrom(100) == (text, (MEDIA[media], 6000)), "each from its own address"
     assert len([line for line in router.media_flows() if "mark=1048576" in line]) == 3
 
 
