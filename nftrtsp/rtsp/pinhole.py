@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack.flow import IPPROTO_TCP, Flow, Tuple
+from nftrtsp.config import Policy as InputPolicy
+from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Flow, Tuple
+from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError, NftrtspError
@@ -63,6 +65,7 @@ class PinholeHelper:
         self.log = Nflog(config.rtsp.log_group, LOG_PREFIX)
         self.tidier = Tidier()
         self._fresh: dict[int, float] = {}  # port: when the element's time began anew
+        self._owners: dict[int, tuple[bytes, int] | None] = {}  # who had a port last
         self._asked_about = 0  # of the dialogues that hold ways, those up to here were looked at
         self._missing = False
 
@@ -115,7 +118,10 @@ class PinholeHelper:
         if not action.new:
             return
         way.router = self._router_address(way)
-        self.tidier.clear(way)
+        if self._may_lead_elsewhere(way):
+            self.tidier.clear(way)
+        else:
+            self.tidier.keep(way)
         self._tell(action.note, way)
 
     def _close(self, action: CloseWay) -> None:
@@ -158,6 +164,28 @@ class PinholeHelper:
         return max([self.pause, *(claim.timeout or 0 for claim in way.claims)])
 
     # --- conntrack ---
+
+    def _may_lead_elsewhere(self, way: Way) -> bool:
+        """Whether conntrack may hold entries that take what comes for ``way`` to another place.
+
+        What the input policy drops leaves no entry: mostly only an earlier owner of the port can have some.
+        """
+        owner = (way.stb, way.stb_port)
+        before = self._owners.get(way.port, owner)
+        self._owners[way.port] = owner
+        iptv = self.config.iptv
+        return before != owner or iptv.full_cone or iptv.policy is not InputPolicy.DROP
+
+    def learn_owners(self) -> None:
+        """Learn from conntrack where media went before this helper ran: one walk, at the start."""
+        try:
+            for flow in self.conntrack.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_UDP), family=AF_INET)):
+                if not self.config.may_ask(IPv4Address(flow.orig.src)):
+                    translated = flow.reply.src != flow.orig.dst
+                    owner = (flow.reply.src, flow.reply.sport or 0) if translated else None
+                    self._owners[flow.orig.dport or 0] = owner
+        except NftrtspError as error:
+            self.service.say(f"conntrack cannot be listed: {error}")
 
     def _flow(self, connection: Connection) -> Flow | None:
         try:
@@ -220,6 +248,7 @@ class PinholeHelper:
             return
         if self._missing:
             self._missing = False
+            self.learn_owners()  # without our ruleset media may have made entries that lead nowhere
             self.service.say("the pinhole map is there now")
         back = 0
         for way in self.ways:
@@ -336,6 +365,7 @@ def run(config: Config, why: str) -> None:
         contextlib.closing(PinholeHelper(config, service)) as helper,
     ):
         helpers.append(helper)
+        helper.learn_owners()
         helper.adopt()
         service.watch(helper.log, helper.packets)
         service.watch(helper.watch, helper.table_changed)

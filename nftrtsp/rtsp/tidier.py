@@ -1,9 +1,8 @@
 """Deletes conntrack entries in the way of films, and those of films that ended, beside the helper's loop.
 
 Finding them takes a walk through the whole conntrack table of the machine: 40 ms for 262,144 empty buckets,
-and longer on a full table. No set-top box waits for that: a thread walks, with a socket of its own (the walk
-is a system call, so the loop goes on meanwhile), once for all that has gathered, and never more than a tenth
-of the time.
+during which that processor handles no packets (ctnetlink_dump_table() holds softirqs off). So walks are few:
+a thread walks, with a socket of its own, once for all that has gathered, and rests for much longer after it.
 """
 
 from __future__ import annotations
@@ -19,8 +18,11 @@ from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import NftrtspError
 from nftrtsp.rtsp.ways import Way
 
-_GATHER = 0.02  # seconds between the first request and the walk
-_SHARE = 10  # after a walk the thread rests for so many times as long
+_NEVER = float("inf")
+_URGENT = 0.02  # seconds that a film which cannot arrive may wait for more of its kind
+_LAZY = 1.0  # seconds that a flow which nobody uses any more may wait
+_REST_URGENT = 10  # after a walk the thread rests for so many times as long
+_REST_LAZY = 50
 
 
 class _Place(msgspec.Struct, frozen=True, gc=False):
@@ -53,9 +55,10 @@ class Tidier:
         self._conntrack = Conntrack()
         self._clear: dict[int, _Place] = {}
         self._cut: dict[int, _Place] = {}
-        self._lock = threading.Lock()
-        self._asked = threading.Event()
-        self._closed = threading.Event()
+        self._clear_due = self._cut_due = _NEVER
+        self._rested = self._well_rested = 0.0  # when the thread may walk again, for either
+        self._closed = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="tidier", daemon=True)
         self._thread.start()
 
@@ -65,39 +68,62 @@ class Tidier:
         A media packet that came before the way was open made an entry without translation, or there is one to
         the box that had the port before; later packets would follow it.
         """
-        with self._lock:
+        with self._changed:
             self._cut.pop(way.port, None)
             self._clear[way.port] = _Place(way.router, way.stb, way.stb_port)
-        self._asked.set()
+            self._clear_due = min(self._clear_due, time.monotonic() + _URGENT)
+            self._changed.notify()
+
+    def keep(self, way: Way) -> None:
+        """Leave the media flows of ``way`` alone, which was to be cut and has been opened again."""
+        with self._changed:
+            self._cut.pop(way.port, None)
 
     def cut(self, way: Way) -> None:
-        """End the media flows of ``way``, whose film has ended."""
-        with self._lock:
+        """End the media flows of ``way``, whose film has ended, in a second or two."""
+        with self._changed:
             self._clear.pop(way.port, None)
             self._cut[way.port] = _Place(way.router, way.stb, way.stb_port)
-        self._asked.set()
+            self._cut_due = min(self._cut_due, time.monotonic() + _LAZY)
+            self._changed.notify()
 
     def close(self) -> None:
         """Do what was asked for so far, then end the thread."""
-        self._closed.set()
-        self._asked.set()
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join(5)
         self._conntrack.close()
 
     def _run(self) -> None:
-        while self._asked.wait():
-            self._closed.wait(_GATHER)
-            with self._lock:
-                self._asked.clear()
-                clear, cut, self._clear, self._cut = self._clear, self._cut, {}, {}
+        while work := self._next():
+            clear, cut = work
             began = time.monotonic()
-            if clear or cut:
-                self._walk(clear, cut)
-            if self._closed.wait(_SHARE * (time.monotonic() - began)) and not (self._clear or self._cut):
-                return
+            self._walk(clear, cut)
+            took = time.monotonic() - began
+            self._rested = began + took + _REST_URGENT * took
+            self._well_rested = began + took + _REST_LAZY * took
+
+    def _next(self) -> tuple[dict[int, _Place], dict[int, _Place]] | None:
+        """Wait until it is time to walk; return what for, or None at the end."""
+        with self._changed:
+            while True:
+                if self._closed and not self._clear and not self._cut:
+                    return None
+                due = min(max(self._clear_due, self._rested), max(self._cut_due, self._well_rested))
+                now = time.monotonic()
+                if self._closed or due <= now:
+                    break
+                self._changed.wait(None if due == _NEVER else due - now)
+            work = self._clear, self._cut
+            self._clear, self._cut = {}, {}
+            self._clear_due = self._cut_due = _NEVER
+            return work
 
     def _walk(self, clear: dict[int, _Place], cut: dict[int, _Place]) -> None:
         ports = clear.keys() | cut.keys()
+        if not ports:
+            return
         one = next(iter(ports)) if len(ports) == 1 else None
         self.walks += 1
         try:
@@ -105,7 +131,7 @@ class Tidier:
             for flow in list(self._conntrack.dump_flows(wanted)):
                 port = flow.orig.dport or 0
                 if (port in clear and clear[port].is_wrong(flow)) or (
-                    port in cut and port not in self._clear and cut[port].is_media(flow)
+                    port in cut and cut[port].is_media(flow)
                 ):
                     self.deleted += self._conntrack.delete_flow(flow)
             self.error = None

@@ -345,30 +345,69 @@ def test_the_end_of_the_connection_closes_its_ways(scene: Scene, end: str) -> No
     assert scene.ports() == []
 
 
-def test_media_that_came_before_its_way_was_open_does_not_swallow_the_film(scene: Scene) -> None:
-    # Without the drop policy on input the early packet makes a conntrack entry that ends at the router.
-    def accept_input() -> None:
+def send_early(scene: Scene, sender: socket.socket, receiver: socket.socket) -> None:
+    """Let a packet of the film come before its way is open, and see that it does not arrive."""
+    receiver.settimeout(0.2)
+    sender.sendto(b"early", (ROUTER, PORT))
+    with pytest.raises(TimeoutError):
+        receiver.recv(100)
+
+
+def play(scene: Scene, sender: socket.socket, receiver: socket.socket) -> None:
+    """Ask for the film, and see that it arrives from that same server and port."""
+    call = scene.call()
+    call.setup(PORT)
+    call.answer("200 OK", "Session: 1")
+    scene.helper.wait("way-open", port=PORT)
+
+    def film_arrives() -> bool:
+        sender.sendto(b"film", (ROUTER, PORT))
+        with contextlib.suppress(TimeoutError):
+            return receiver.recv(100) == b"film"
+        return False
+
+    until(film_arrives, "the film arrives")
+
+
+def test_media_that_came_before_its_way_was_open_does_not_swallow_the_film(lab: Lab, tmp_path: Path) -> None:
+    # Without the drop policy the early packet makes a conntrack entry that ends at the router.
+    text = lab.config_path.read_text()
+    lab.write_config(text.replace("[iptv]\n", '[iptv]\npolicy = "accept"\n'))
+    scene = Scene(lab, tmp_path)
+    try:
+        scene.helper.start()
+        with scene.sender() as sender, scene.receiver(PORT) as receiver:
+            send_early(scene, sender, receiver)
+            play(scene, sender, receiver)
+    finally:
+        lab.write_config(text)
+        scene.close()
+
+
+@pytest.mark.parametrize("helper_first", [True, False])
+def test_media_that_came_before_the_ruleset_does_not_swallow_the_film(
+    lab: Lab, tmp_path: Path, helper_first: bool
+) -> None:
+    scene = Scene(lab, tmp_path)
+
+    def remove() -> None:
         with Nft() as nft:
-            nft.run("flush chain inet nftrtsp input")
+            nft.run("delete table inet nftrtsp")
 
-    scene.lab.router.call(accept_input)
-    with scene.sender() as sender, scene.receiver(PORT) as receiver:
-        receiver.settimeout(0.2)
-        sender.sendto(b"early", (ROUTER, PORT))
-        with pytest.raises(TimeoutError):
-            receiver.recv(100)
-        call = scene.call()
-        call.setup(PORT)
-        call.answer("200 OK", "Session: 1")
-        scene.helper.wait("way-open", port=PORT)
-
-        def film_arrives() -> bool:
-            sender.sendto(b"film", (ROUTER, PORT))
-            with contextlib.suppress(TimeoutError):
-                return receiver.recv(100) == b"film"
-            return False
-
-        until(film_arrives, "the film arrives")
+    lab.router.call(remove)
+    try:
+        if helper_first:
+            scene.helper.start()
+        with scene.sender(1) as sender, scene.receiver(PORT) as receiver:
+            send_early(scene, sender, receiver)
+            scene.load_ruleset()
+            if helper_first:
+                until(lambda: "map is there now" in scene.helper.log(), "the helper sees the ruleset")
+            else:
+                scene.helper.start()
+            play(scene, sender, receiver)
+    finally:
+        scene.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
