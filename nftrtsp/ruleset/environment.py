@@ -236,9 +236,13 @@ def _dropping(drop: Drop) -> Obstacle:
     return Obstacle(
         "foreign-drop",
         f"chain {drop.family} {drop.table} {drop.chain}",
-        f"drops {' and '.join(drop.packets)} on {drop.hook} (`{drop.rule}`): no accept of ours can undo that",
+        f"drops {_together(drop.packets)} on {drop.hook} (`{drop.rule}`): no accept of ours can undo that",
         _let_through(drop),
     )
+
+
+def _together(words: tuple[str, ...]) -> str:
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def _let_through(drop: Drop) -> str:

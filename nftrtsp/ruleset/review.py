@@ -35,7 +35,7 @@ def review(plan: Plan) -> Iterator[Line]:
             if not _announced(plan, change.chain):
                 yield Line(" ", f"  chain {change.chain}")
             chain = change.chain
-        yield from _lines(change)
+        yield from _lines(change, new=_is_new(plan, change.chain))
 
 
 def _announced(plan: Plan, chain: str) -> bool:
@@ -43,10 +43,14 @@ def _announced(plan: Plan, chain: str) -> bool:
     return any(change.kind == "chain" and change.name == chain for change in plan.changes)
 
 
-def _lines(change: Change) -> Iterator[Line]:
+def _is_new(plan: Plan, chain: str) -> bool:
+    return plan.old is None or plan.old.chain(chain) is None
+
+
+def _lines(change: Change, *, new: bool) -> Iterator[Line]:
     sign = SIGN[change.op]
     if change.kind == "rule":
-        yield from _rule(change, sign)
+        yield from _rule(change, sign, new=new)
         return
     title = f"{'' if change.kind == 'table' else '  '}{change.kind} {change.name}"
     if change.old and change.new:
@@ -60,7 +64,8 @@ def _lines(change: Change) -> Iterator[Line]:
     yield from (Line("+", f"      {element}") for element in change.added)
 
 
-def _rule(change: Change, sign: str) -> Iterator[Line]:
+def _rule(change: Change, sign: str, *, new: bool) -> Iterator[Line]:
+    """Yield the lines of a rule; where it comes into a chain that is there, also its place."""
     title = f"    {change.name}"
     if change.op is Op.CHANGE:
         yield Line(sign, f"{title}:")
@@ -70,7 +75,10 @@ def _rule(change: Change, sign: str) -> Iterator[Line]:
         yield Line(sign, f"{title}: moved {where}")
     else:
         text = _statements(change.new or change.old)
-        yield Line(sign, f"    {text}" if text == change.name else f"{title}: {text}")
+        place = ""
+        if change.op is Op.ADD and not new:
+            place = f"   (after {change.after})" if change.after else "   (first)"
+        yield Line(sign, f"    {text}{place}" if text == change.name else f"{title}: {text}{place}")
 
 
 def _statements(rule: str) -> str:

@@ -52,7 +52,7 @@ NAMED = {
         "chain inet fw4 forward: drops live TV on forward (`reject comment",
         "chain inet fw4 input: drops RIP on input (`reject comment",
     ],
-    "docker": ["chain ip filter FORWARD: drops RTSP and films and live TV on forward (`policy drop`)"],
+    "docker": ["chain ip filter FORWARD: drops RTSP, films and live TV on forward (`policy drop`)"],
     "libvirt": [],
 }
 

@@ -121,7 +121,7 @@ def test_it_reads_like_a_review() -> None:
         "-       tcp dport 554 accept",
         "+       tcp dport { 554, 1554 } accept",
         "                  ^    ^^^^^^^^",
-        "+     n: counter",
+        "+     n: counter   (after c)",
     ]
 
 
