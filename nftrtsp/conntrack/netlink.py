@@ -57,6 +57,7 @@ class Questions:
     def __init__(self) -> None:
         self._socket = open_netlink()
         self._number = 0
+        self._ended = True
         #: Dumps that the kernel marked as interrupted (NLM_F_DUMP_INTR).
         self.interrupted = 0
 
@@ -75,7 +76,14 @@ class Questions:
         return self._number
 
     def send(self, ask: bytes, what: str) -> None:
-        """Send a request; ``what`` says in errors what was asked."""
+        """Send a request; ``what`` says in errors what was asked.
+
+        A dump that was given up half-way would make the kernel answer EBUSY: a new socket ends it.
+        """
+        if not self._ended:
+            self._socket.close()
+            self._socket = open_netlink()
+        self._ended = False
         try:
             self._socket.send(ask)
         except OSError as error:
@@ -96,6 +104,7 @@ class Questions:
                 continue
             if flags & NLM_F_DUMP_INTR:
                 self.interrupted += 1
+            self._ended = kind in (NLMSG_DONE, NLMSG_ERROR)
             if kind == NLMSG_DONE:
                 return answers, True
             if kind == NLMSG_ERROR:

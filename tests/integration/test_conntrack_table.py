@@ -222,6 +222,20 @@ def test_only_iptv_passes_the_kernel_filter_and_all_of_it_does(where: Space) -> 
     where.within(body)
 
 
+def test_a_dump_that_is_given_up_half_way_does_not_disturb_the_next_request(where: Space) -> None:
+    def body() -> None:
+        fill(2_000)
+        with Conntrack() as conntrack:
+            first = next(conntrack.dump_flows())
+            same = conntrack.get_flow(first.orig)
+            assert same is not None
+            assert same.id == first.id
+            next(conntrack.dump_flows())
+            assert len(list(conntrack.dump_flows())) == 2_000
+
+    where.within(body)
+
+
 def test_dumps_filtered_by_the_kernel_give_what_filtering_here_gives(where: Space) -> None:
     def body() -> None:
         where.run(PYTHON, "-m", "tests.integration.conntrack_traffic")
