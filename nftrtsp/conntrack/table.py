@@ -12,8 +12,8 @@ The theory, once. The kernel tells events in order, but only of flows that were 
   by one each second, for all others the dump is repeated as long as there are any.
 
 Memory is bounded: at most ``limit`` flows without a role and MATTERING flows with one are kept (1.1 KiB each,
-1.4 with counters: 20 MiB for what matters, 350 MiB with ``everything`` at its default limit); ``overflow`` counts
-what was not kept.
+1.4 with counters: 20 MiB for what matters, 350 MiB with ``everything`` at its default limit); ``overflow``
+counts what was not kept.
 """
 
 from __future__ import annotations
