@@ -1,0 +1,129 @@
+"""What a ruleset cannot fix: decided from facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from nftrtsp import config
+from nftrtsp.config import HelperKind
+from nftrtsp.conntrack.flow import Flow, Tuple
+from nftrtsp.conntrack.role import Roles
+from nftrtsp.ruleset import adoption, environment, lifeline
+from nftrtsp.ruleset.environment import Drop, Facts
+
+CONFIG = config.parse(
+    {
+        "profile": "movistar",
+        "iptv": {"interface": "vlan2"},
+        "lan": {"interfaces": ["br0"], "networks": ["192.168.1.0/24"]},
+        "stb": [{"address": "192.168.1.200"}],
+    }
+)
+WELL = Facts(
+    interfaces=frozenset({"lo", "br0", "vlan2"}),
+    ip_forward=1,
+    rp_filter={"all": 0, "vlan2": 0},
+    default_route=True,
+)
+
+
+def found(**changed: Any) -> list[str]:
+    return [obstacle.id for obstacle in environment.judge(CONFIG, msgspec.structs.replace(WELL, **changed))]
+
+
+def test_where_all_is_well_nothing_is_said() -> None:
+    assert found() == []
+    assert found(ip_forward=None, rp_filter={}) == []  # not readable is no obstacle
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"interfaces": frozenset({"lo", "br0"})}, ["interface"]),
+        ({"interfaces": frozenset({"lo"})}, ["interface", "interface"]),
+        ({"ip_forward": 0}, ["ip-forward"]),
+        ({"rp_filter": {"all": 1, "vlan2": 0}}, ["rp-filter"]),
+        ({"rp_filter": {"all": 0, "vlan2": 1}}, ["rp-filter"]),
+        ({"rp_filter": {"all": 2, "vlan2": 0}}, []),
+        ({"rp_filter": {"all": 2, "vlan2": 0}, "default_route": False}, ["rp-filter"]),
+        ({"uncounted_flowtables": ("flowtable inet fw4 ft",)}, ["flowtable"]),
+        (
+            {"drops": (Drop("ip", "filter", "FORWARD", "forward", "policy drop", ("films",)),)},
+            ["foreign-drop"],
+        ),
+    ],
+)
+def test_each_obstacle_is_found(changed: dict[str, Any], expected: list[str]) -> None:
+    assert found(**changed) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [("firewalld", "firewall-cmd"), ("fw4", "/etc/config/firewall"), ("other", "accept it there")],
+)
+def test_the_remedy_speaks_the_language_of_the_chains_owner(table: str, words: str) -> None:
+    drop = Drop("inet", table, "forward", "forward", "reject", ("RTSP", "films", "live TV"))
+    (obstacle,) = environment.judge(CONFIG, msgspec.structs.replace(WELL, drops=(drop,)))
+    assert words in obstacle.remedy
+    assert "drops RTSP, films and live TV on forward (`reject`)" in str(obstacle)
+
+
+def test_films_are_related_with_a_helper_and_translated_with_pinholes() -> None:
+    def film(kind: HelperKind) -> tuple[str, str]:
+        (packet,) = (packet for _, packet in environment.packets(CONFIG, kind) if packet.title == "films")
+        return packet.state, packet.status
+
+    assert film(HelperKind.PINHOLE) == ("new", "dnat")
+    assert film(HelperKind.KERNEL) == ("related", "")
+
+
+def test_base_chains_of_others_on_forward_and_input_are_found() -> None:
+    forward = "\t\ttype filter hook forward priority filter; policy drop;\n\t}\n"
+    listing = (
+        f"table inet nftrtsp {{\n\tchain forward {{\n{forward}}}\n"
+        f"table ip6 x {{\n\tchain a {{\n{forward}}}\n"
+        "table ip y {\n\tchain b {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n\t}\n"
+        "\tchain c {\n\t}\n"
+        '\tchain d {\n\t\tcomment "x"\n'
+        "\t\ttype filter hook input priority filter + 10; policy drop;\n\t}\n}\n"
+    )
+    assert list(environment.base_chains(listing)) == [("ip", "y", "d", "input", "drop")]
+
+
+def flow(src: str, dport: int, back_to: str, helper: str | None = None) -> Flow:
+    def packed(text: str) -> bytes:
+        return bytes(int(part) for part in text.split("."))
+
+    server = packed("172.26.83.10")
+    return Flow(
+        family=2,
+        orig=Tuple(packed(src), server, 6, 40000, dport),
+        reply=Tuple(server, packed(back_to), 6, dport, 40000),
+        helper=helper,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "lost"),
+    [
+        (flow("192.168.1.200", 554, "10.214.0.2"), True),
+        (flow("192.168.1.200", 554, "10.214.0.2", helper="rtsp"), False),
+        (flow("192.168.1.200", 443, "10.214.0.2"), False),
+        (flow("192.168.1.77", 554, "10.214.0.2"), False),  # not a box that may ask
+        (flow("192.168.1.200", 554, "203.0.113.5"), False),  # left by another uplink
+        (flow("192.168.1.200", 554, "192.168.1.200"), False),  # not translated: it would break
+    ],
+)
+def test_only_control_connections_over_iptv_without_a_helper_are_picked_up_again(
+    given: Flow, lost: bool
+) -> None:
+    assert adoption.is_lost(given, Roles(CONFIG), frozenset({bytes([10, 214, 0, 2])})) is lost
+
+
+def test_the_way_back_is_known_by_all_but_what_comes_and_goes() -> None:
+    head, tail = "table inet nftrtsp {\n\tset s {\n\t}\n\n", "\n\tchain c {\n\t}\n}\n"
+    assert lifeline.landmark(f"{head}\tmap pinholes {{\n\t\tflags timeout\n\t}}\n{tail}") == head + tail
+    assert lifeline.landmark(None) == ""
