@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import struct
 import sys
 import time
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 LONG_PATIENCE = 5.0
 
-#: Held shared by every process of this machine that serves the helper; who holds it alone may disable it.
-LOCK_FILE = "/run/nftrtsp-cthelper.lock"
+#: Held shared by every process of this machine that serves the helper; who holds it alone may disable it. One
+#: place for all routers of the machine, whatever their own run directories are: so are registrations.
+LOCK_FILE = "/run/nftrtsp/cthelper.lock"
 
 _PACKET = 3 << 8 | 0  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_PACKET
 _VERDICT = 3 << 8 | 1
@@ -109,6 +111,7 @@ class Watchdog:
 def _hold() -> int:
     """Take our share of the lock; return its descriptor, -1 where no such file can be made."""
     try:
+        os.makedirs(os.path.dirname(LOCK_FILE), 0o755, exist_ok=True)  # noqa: PTH103, PTH120 - see the imports
         fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         return -1
@@ -181,6 +184,9 @@ def verdict(kind: int, number: int, packet: int) -> bytes:
 
 def main(words: list[str]) -> None:
     """Be the second process."""
+    # What ends our service (systemd signals all of it) must find us at work: we go when our pipe does.
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
     process, pipe, queue, lock, number = map(int, words[:5])
     watch(process, pipe, queue, number)
     if lock >= 0:
