@@ -131,8 +131,11 @@ def of_expectation(expectation: Expectation, roles: Roles) -> Record:
 
 
 def of_event(event: Event, roles: Roles, part: Part | None = None) -> Record:
-    """Return the JSON object of ``event``: ``time``, ``event``, and ``flow``, ``expectation`` or ``lost``."""
-    record: Record = {"time": event.time, "event": event.type.value}
+    """Return the JSON object of ``event``: ``time``, ``event``, and ``flow``, ``expectation`` or ``lost``.
+
+    ``found`` is true for what a dump told because the kernel did not.
+    """
+    record: Record = {"time": event.time, "event": event.type.value, "found": event.found}
     if event.flow is not None:
         record["flow"] = of_flow(event.flow, roles, part)
     elif event.expectation is not None:
