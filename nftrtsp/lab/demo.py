@@ -144,8 +144,8 @@ def _with(
         narrator.first = evening.first
         if dashboard:
             evening.start(when=narrator.has_company)
-            telling.dashboard(lab, evening.done)
-            evening.finish()
+            if telling.dashboard(lab, evening.done):
+                evening.finish()
         else:
             evening.start()
         due = time.monotonic() + _RATES_EVERY

@@ -73,7 +73,7 @@ table inet firewall {{
 
 
 def _add_firewall(lab: Lab) -> None:
-    lab.router.run(["nft", "-f", "-"], input=_FIREWALL)
+    lab.router.load_rules(_FIREWALL)
 
 
 def _pinned(lab: Lab) -> str:
@@ -105,12 +105,12 @@ def _pinned(lab: Lab) -> str:
 
 
 def _pin(lab: Lab) -> None:
-    lab.router.run(["nft", "-f", "-"], input=_pinned(lab))
+    lab.router.load_rules(_pinned(lab))
 
 
 def _remove_table(family: str, name: str) -> Callable[[Lab], None]:
     def mend(lab: Lab) -> None:
-        lab.router.run(["nft", "delete", "table", family, name])
+        lab.router.load_rules(f"delete table {family} {name}")
 
     return mend
 

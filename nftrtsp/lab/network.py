@@ -27,7 +27,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nftrtsp.errors import LabError
+from nftrtsp.errors import KernelError, LabError
 from nftrtsp.lab import links, registry
 from nftrtsp.lab.registry import Record
 
@@ -118,6 +118,16 @@ class Router(Namespace):
     def set_sysctl(self, key: str, value: int | str) -> bool:
         """Set a sysctl such as ``net/ipv4/ip_forward``; False where this kernel has no such key."""
         return self.call(lambda: links.set_sysctl(key, value))
+
+    def load_rules(self, rules: str) -> None:
+        """Load nft text here, as tables of others that ours must live with; raises :class:`KernelError`."""
+        loaded = self.run(["nft", "-f", "-"], input=rules, check=False)
+        if loaded.returncode:
+            raise KernelError(
+                f"nft refused the lab's rules: {loaded.stderr.strip().partition(chr(10))[0]}",
+                place="lab",
+                remedy="it needs nft and a kernel with nf_tables",
+            )
 
     def popen_nftrtsp(self, *words: str, **options: Any) -> subprocess.Popen[Any]:
         """Start ``nftrtsp WORDS`` here, as :meth:`popen` does."""

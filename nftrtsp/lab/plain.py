@@ -36,7 +36,7 @@ table inet {TABLE} {{
 
 def load(router: Router) -> None:
     """Load the plain router's table. It stays beside ours: we touch no table but our own."""
-    router.run(["nft", "-f", "-"], input=_RULES)
+    router.load_rules(_RULES)
 
 
 def text(router: Router) -> str:

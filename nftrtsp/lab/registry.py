@@ -100,8 +100,7 @@ def create_folder(lab_id: str) -> Path:
     """Make the folder of a new lab, for root only (the helper's socket lies in it)."""
     folder = labs_dir() / lab_id
     try:
-        labs_dir().mkdir(mode=0o755, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o755)
+        folder.mkdir(mode=0o755, parents=True)
     except PermissionError:
         raise PrivilegeError(
             "a lab needs network namespaces", place="lab", remedy="run it as root or with sudo"
@@ -157,6 +156,8 @@ def remove(record: Record) -> None:
     for name in record.namespaces:
         _remove_namespace(name)
     shutil.rmtree(record.folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other labs are in it
+        labs_dir().rmdir()
 
 
 def processes(record: Record) -> list[int]:

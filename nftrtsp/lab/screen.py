@@ -16,8 +16,12 @@ _RESET = "\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?
 
 def show(
     start: Callable[..., subprocess.Popen[Any]], words: tuple[str, ...], done: Callable[[], bool]
-) -> None:
-    """Run ``start(*words)`` on this terminal until it ends by itself or ``done`` says that it is time."""
+) -> bool:
+    """Run ``start(*words)`` on this terminal until it ends by itself or ``done`` says that it is time.
+
+    Return False if it failed.
+    """
+    ended_by_us = False
     kept = termios.tcgetattr(sys.stdin)
     process = start(*words)
     try:
@@ -25,6 +29,7 @@ def show(
             time.sleep(0.1)
     finally:
         if process.poll() is None:
+            ended_by_us = True
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
@@ -35,3 +40,4 @@ def show(
             sys.stdout.write(_RESET)
             sys.stdout.flush()
         termios.tcsetattr(sys.stdin, termios.TCSANOW, kept)
+    return ended_by_us or process.returncode == 0

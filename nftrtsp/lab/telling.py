@@ -97,12 +97,12 @@ class Telling:
         for line in textwrap.wrap(text, self.console.width - 8, subsequent_indent="  "):
             self._print(f"     {escape(line)}")
 
-    def dashboard(self, lab: Lab, done: Callable[[], bool]) -> None:
-        """Open the dashboard on the running lab; return when it was left or the films have ended."""
+    def dashboard(self, lab: Lab, done: Callable[[], bool]) -> bool:
+        """Open the dashboard until it is left or the films have ended; return False if it fails."""
         from nftrtsp.lab import screen
 
         self._print("   [dim]The dashboard opens; it closes when the films end, or with q.[/]")
-        screen.show(lab.router.popen_nftrtsp, ("monitor",), done)
+        return screen.show(lab.router.popen_nftrtsp, ("monitor",), done)
 
     def summary(self, outcome: Outcome, *, gone: bool) -> None:
         """The table at the end, and the verdict."""
