@@ -21,7 +21,6 @@ _PACKET = 0  # NFULNL_MSG_*
 _CONFIG = 1
 _CFG_CMD = 1  # NFULA_CFG_*
 _CFG_MODE = 2
-_CFG_NLBUFSIZ = 3
 _CFG_QTHRESH = 5
 _CMD_BIND = 1  # NFULNL_CFG_CMD_*
 _COPY_PACKET = 2  # NFULNL_COPY_*
@@ -55,7 +54,6 @@ class Nflog:
             self._configure(wire.u8(_CFG_CMD, _CMD_BIND))
             self._configure(
                 wire.attribute(_CFG_MODE, struct.pack("!IBB", copy, _COPY_PACKET, 0)),
-                wire.be32(_CFG_NLBUFSIZ, 1 << 17),
                 wire.be32(_CFG_QTHRESH, 1),  # at once: a set-top box waits
             )
         except BaseException:

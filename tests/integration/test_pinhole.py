@@ -76,6 +76,10 @@ class Helper:
     def log(self) -> str:
         return self.log_file.read_text()
 
+    def receive(self, timeout: float) -> list[dict[str, Any]]:
+        assert self._subscription is not None
+        return self._subscription.receive(timeout)
+
     def wait(self, event: str, **parts: Any) -> dict[str, Any]:
         """Return the next event of this name and with these parts; what came before it is passed over."""
         end = time.monotonic() + patience()
@@ -84,8 +88,7 @@ class Helper:
                 one = self.events.pop(0)
                 if one["event"] == event and all(one.get(key) == value for key, value in parts.items()):
                     return one
-            assert self._subscription is not None
-            self.events += self._subscription.receive(0.2)
+            self.events += self.receive(0.2)
         pytest.fail(f"no {event} {parts} was published; the log says:\n{self.log()}")
 
 
@@ -431,6 +434,51 @@ def test_a_helper_that_starts_anew_takes_over_in_the_middle_of_a_film(
     call.ask("TEARDOWN", "Session: 77")
     scene.helper.wait("way-closed", port=PORT)
     assert scene.ports() == [PORT + 2]
+
+
+def test_a_helper_that_is_stopped_holds_up_nobody_and_catches_up(scene: Scene) -> None:
+    call = scene.call()
+    assert scene.helper.process is not None
+    scene.helper.process.send_signal(signal.SIGSTOP)
+    try:
+        call.setup(PORT)
+        call.answer("200 OK", "Session: 1")
+        assert scene.ports() == []
+    finally:
+        scene.helper.process.send_signal(signal.SIGCONT)
+    scene.helper.wait("way-open", port=PORT)
+    assert scene.arrives(PORT)
+
+
+def speaks(call: Call, helper: Helper) -> bool:
+    """Whether the helper tells of a request and its answer."""
+    call.ask("OPTIONS")
+    call.answer("200 OK")
+    return any(event["event"] == "response" for event in helper.receive(0.5))
+
+
+def test_after_an_overrun_the_connection_is_followed_again(scene: Scene) -> None:
+    call, other = scene.call(0), scene.call(1)
+    other.setup(PORT + 2)
+    scene.helper.wait("way-open", port=PORT + 2)
+    assert scene.helper.process is not None
+    scene.helper.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(40000):  # more copies than the receive buffer holds
+            call.client.sendall(b"$\x00\x00\x04film")
+            call.server.recv(65536)
+        call.setup(PORT)  # its copy is lost
+    finally:
+        scene.helper.process.send_signal(signal.SIGCONT)
+    scene.helper.wait("overrun")
+    # Until it has read what waits, the kernel drops more: netlink(7), NETLINK_S_CONGESTED.
+    until(lambda: speaks(other, scene.helper), "the helper has caught up")
+    call.answer("200 OK", "Session: 1", f"Transport: MP2T/H2221/UDP;unicast;client_port={PORT}")
+    scene.helper.wait("way-open", port=PORT)
+    other.ask("TEARDOWN")
+    scene.helper.wait("way-closed", port=PORT + 2)
+    call.ask("TEARDOWN", "Session: 1")
+    scene.helper.wait("way-closed", port=PORT)
 
 
 def test_what_ended_while_no_helper_ran_is_closed_at_its_start(scene: Scene) -> None:
