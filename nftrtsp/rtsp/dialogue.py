@@ -96,9 +96,11 @@ class Dialogue:
         side = self._client if from_client else self._server
         return bool(side.parser.buffered or side.stream.held)
 
-    def unfinished(self, *, from_client: bool) -> bytes:
-        """Return the part of a message that was seen in order and whose end is still to come."""
-        return (self._client if from_client else self._server).parser.unfinished
+    def unfinished(self, *, from_client: bool) -> tuple[int, bytes]:
+        """Return the part of a message whose end is still to come, and the TCP number of its first byte."""
+        side = self._client if from_client else self._server
+        text = side.parser.unfinished
+        return side.stream.sequence(side.stream.delivered - len(text)), text
 
     def begins_anew(self, packet: Packet) -> bool:
         """Whether ``packet`` is the SYN of another connection with the same addresses and ports."""

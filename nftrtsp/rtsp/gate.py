@@ -20,6 +20,7 @@ from nftrtsp.errors import MalformedError, NftrtspError
 from nftrtsp.rtsp import nfqueue, rewrite
 from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue, OpenWay, Rewrite
 from nftrtsp.rtsp.dialogues import Dialogues
+from nftrtsp.rtsp.foresight import foresee, has_transport
 from nftrtsp.rtsp.nfqueue import Queued
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.openings import Openings
@@ -47,14 +48,22 @@ class _Waiting(msgspec.Struct, gc=False):
 class _Side:
     """One direction of a connection at the gate."""
 
-    __slots__ = ("late", "overlay", "passed", "since", "waiting")
+    __slots__ = ("late", "message", "overlay", "passed", "promised", "since", "waiting")
 
     def __init__(self) -> None:
         self.overlay = Overlay()
         self.waiting: list[_Waiting] = []
         self.since = 0.0  # when the first of them began to wait
-        self.late = False  # the unfinished message has waited once, and goes on bit by bit now
+        self.message: int | None = None  # where the unfinished message begins
+        self.late = False  # the unfinished message need not, or may not, wait any more
+        self.promised: set[tuple[int, bytes]] = set()  # what was rewritten before its message was complete
         self.passed: int | None = None  # the sequence number after the last byte that went on
+
+    def begin(self, message: int | None) -> None:
+        """Note that another message, or none, is unfinished now."""
+        self.message = message
+        self.late = False
+        self.promised.clear()
 
 
 class Link:
@@ -193,8 +202,11 @@ class Gate:
     def _may_change(self, dialogue: Dialogue, side: _Side, reply: bool, now: float) -> bool:
         """Whether what waits is part of a message that may have to be rewritten once it is complete."""
         if not dialogue.incomplete(from_client=not reply) or dialogue.garbage:
-            side.late = False
+            side.begin(None)
             return False
+        sequence, text = dialogue.unfinished(from_client=not reply)
+        if side.message != sequence:
+            side.begin(sequence)
         if side.late or now - side.since >= LONGEST_WAIT or len(side.waiting) >= _MOST_WAITING:
             side.late = True
             return False
@@ -206,7 +218,16 @@ class Gate:
             wanted = self.rewrite_destination or len(self.ways) > len(mine)
         if not wanted:
             return False
-        return _has_hole(side) or _names_ports(dialogue.unfinished(from_client=not reply), reply)
+        if _has_hole(side):
+            return True
+        if not _names_ports(text, reply):
+            return False
+        if not has_transport(text):
+            return True
+        edits = foresee(dialogue, text, now)
+        self._patch(side, [(sequence + one.start, text[one.start : one.end], one.data) for one in edits])
+        side.late = True  # all is said that has to be rewritten: the rest need not wait
+        return False
 
     def _carry_out(self, link: Link | None, dialogue: Dialogue | None, actions: list[Action]) -> None:
         rewrites: list[Rewrite] = []
@@ -250,26 +271,35 @@ class Gate:
             self.tell(Note("overrun", reason=f"closing the way at port {way.port}: {error}"))
 
     def _rewrite(self, link: Link, dialogue: Dialogue, from_client: bool, wanted: list[Rewrite]) -> None:
-        """Replace bytes of packets that still wait here; what has gone on cannot be called back."""
+        """Carry out what the dialogue asks for, as far as it has not been foreseen."""
         side = link.sides[not from_client]
-        start, text = _contiguous(side)
-        edits, late = [], []
-        for one in wanted:
-            at = distance(one.sequence, start)
-            if at >= 0 and text[at : at + len(one.old)] == one.old:
-                edits.append(Edit(at, at + len(one.old), one.new))
-            else:
-                late.append(one)
-        new = rewrite.rewrite(text, edits) if edits else None
-        if new is None:
-            late = wanted
-        elif span := rewrite.difference(text, new):
-            side.overlay.add(Patch((start + span[0]) % (1 << 32), new[span[0] : span[1]]))
-        for one in wanted:
-            if one in late:
-                self._give_up(dialogue, one)
-            else:
+        for one, done in zip(
+            wanted, self._patch(side, [(one.sequence, one.old, one.new) for one in wanted]), strict=True
+        ):
+            if done:
                 self.tell(one.note)
+            else:
+                self._give_up(dialogue, one)
+
+    def _patch(self, side: _Side, wanted: list[tuple[int, bytes, bytes]]) -> list[bool]:
+        """Replace bytes (from a sequence number on: old, new) of packets that still wait here.
+
+        Return what is done, one for one: what has gone on otherwise cannot be called back.
+        """
+        start, text = _contiguous(side)
+        known = [(sequence % (1 << 32), new) in side.promised for sequence, _, new in wanted]
+        edits = {}
+        for index, (sequence, old, new) in enumerate(wanted):
+            at = distance(sequence, start)
+            if not known[index] and at >= 0 and text[at : at + len(old)] == old:
+                edits[index] = Edit(at, at + len(old), new)
+        changed = rewrite.rewrite(text, list(edits.values())) if edits else None
+        if changed is None:
+            return known
+        if span := rewrite.difference(text, changed):
+            side.overlay.add(Patch((start + span[0]) % (1 << 32), changed[span[0] : span[1]]))
+        side.promised |= {(wanted[index][0] % (1 << 32), wanted[index][2]) for index in edits}
+        return [known[index] or index in edits for index in range(len(wanted))]
 
     def _give_up(self, dialogue: Dialogue, late: Rewrite) -> None:
         """Close the way of a substitute port that the server will never hear of."""

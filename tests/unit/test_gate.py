@@ -263,6 +263,46 @@ def test_however_an_answer_is_cut_the_box_reads_what_it_asked_for(cuts: list[int
     assert line.read(numbers) == answer("27336")
 
 
+@pytest.mark.parametrize("pause", [LONGEST_WAIT, 0])
+def test_a_sender_that_pauses_after_the_ports_is_understood_at_once(pause: float) -> None:
+    bench, line = occupied()
+    text = setup()
+    at = text.index(b"27336") + 7
+    first = line.segment(text[:at])
+    assert first in bench.gone, "Nagle's algorithm sends no more before this is acknowledged"
+    if pause:
+        bench.pass_time(pause)
+    rest = line.segment(text[at:])
+    assert line.read([first, rest]) == setup("27334")
+    assert bench.kernel.open_now[27334] == (line.stb, 27336)
+    text = answer("27334")
+    at = text.index(b";server_port") + 20
+    numbers = [line.segment(text[:at], reply=True), line.segment(text[at:], reply=True)]
+    assert line.read(numbers) == answer("27336")
+    assert "way-refused" not in bench.events()
+
+
+def test_a_destination_is_rewritten_before_its_message_is_complete() -> None:
+    bench = Bench(rewrite_destination=True)
+    line = Line(bench)
+    text = setup(more=";destination=192.168.1.200")
+    at = text.index(b"x-may")
+    numbers = [line.segment(text[:at]), line.segment(text[at:])]
+    assert len(line.read(numbers)) == len(text)
+    assert b"client_port=27336;destination=10.214.0.2\r\n" in line.read(numbers)
+    assert bench.events().count("rewrite") == 1
+    assert set(bench.kernel.open_now) == {27336}
+
+
+def test_each_of_several_messages_in_a_row_is_rewritten_wherever_they_are_cut() -> None:
+    text = setup("27336", cseq=1) + setup("27338", cseq=2)
+    for cut in range(1, len(text)):
+        bench, line = occupied()
+        numbers = [line.segment(text[:cut]), line.segment(text[cut:])]
+        bench.pass_time(LONGEST_WAIT)
+        assert line.read(numbers) == setup("27334", cseq=1) + setup("27340", cseq=2)
+
+
 def test_a_piece_does_not_wait_for_ever_and_the_box_is_told_no() -> None:
     bench, line = occupied()
     text = setup()
