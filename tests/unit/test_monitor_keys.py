@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Button, Input
 
 from nftrtsp.monitor.app import Monitor
 from nftrtsp.monitor.feed import Position, StillFeed
 from nftrtsp.monitor.keys import MAIN, PANES, REPLAY
-from nftrtsp.monitor.screens.ask import Ask
 from nftrtsp.monitor.screens.difference import Difference
 from nftrtsp.monitor.screens.export import Export
 from nftrtsp.monitor.screens.help import Help
 from nftrtsp.monitor.screens.main import Main
 from nftrtsp.monitor.screens.over import Reader
+from nftrtsp.monitor.view import ALL
 from nftrtsp.monitor.widgets.listing import Listing
 from nftrtsp.monitor.widgets.rows import Rows
 from nftrtsp.monitor.widgets.table import Table
@@ -52,15 +52,15 @@ def rows(main: Main, name: str) -> Rows:
 
 async def test_down_and_j_select_the_next_box_and_the_tab_shows_only_its_films() -> None:
     async with stage() as (pilot, main, _):
-        assert main.box is None
-        await pilot.press("down")
-        assert main.box == packed(BOX)
-        await pilot.press("j")
-        assert main.box == packed(BOX2)
-        shown = rows(main, "sessions")
-        assert {shown.item(line).stb for line in range(shown.count())} == {packed(BOX2)}  # type: ignore[attr-defined]
+        boxes, shown = rows(main, "boxes"), rows(main, "sessions")
+        cursors = [boxes.cursor]
+        for key in ("down", "j"):
+            await pilot.press(key)
+            cursors.append(boxes.cursor)
+        assert cursors == [ALL, packed(BOX), packed(BOX2)]
+        assert {getattr(shown.item(line), "stb", None) for line in range(shown.count())} == {packed(BOX2)}
         await pilot.press("k", "up")
-        assert main.box is None
+        assert boxes.cursor == ALL
 
 
 async def test_home_end_g_and_pages_reach_the_ends() -> None:
@@ -222,8 +222,8 @@ async def test_d_shows_the_plan_and_asks_for_a_fresh_look() -> None:
 async def test_x_deletes_a_flow_only_after_yes() -> None:
     async with stage() as (pilot, main, feed):
         await pilot.press("2", "end", "x")
-        assert isinstance(pilot.app.screen, Ask)
-        await pilot.press("enter")  # No has the focus
+        assert pilot.app.screen.query_one(Button).id == "no"
+        await pilot.press("enter")
         assert pilot.app.screen is main
         assert not feed.deleted
         await pilot.press("x", "y")

@@ -31,7 +31,7 @@ class KeyLine(Painted):
         """Draw the line."""
         width = self.size.width
         if y:
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.base)
         spans: list[Span] = [(" ", "")]
         self._places = []
         left = 1
@@ -40,7 +40,7 @@ class KeyLine(Painted):
             spans += [(key.sign, "accent"), (f" {key.label}  ", "muted")]
             self._places.append((left, left + cost - 2, key.action))
             left += cost
-        return self.strip(spans, width, self.rich_style)
+        return self.strip(spans, width, self.base)
 
     async def on_click(self, event: events.Click) -> None:
         """Do what the key under the mouse does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -18,9 +19,25 @@ class Painted(Widget):
 
     COMPONENT_CLASSES = TONE_CLASSES
 
+    #: The widget's own style, and those of its parts, looked up once a redraw: the style sheet is slow.
+    base: Style = Style.null()
+    _parts: dict[str, Style]
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw what is in ``crop``."""
+        self.base, self._parts = self.rich_style, {}
+        return super().render_lines(crop)
+
+    def part(self, name: str) -> Style:
+        """Return the style of a component class: a colour and weight, maybe a background."""
+        style = self._parts.get(name)
+        if style is None:
+            style = self._parts[name] = self.get_component_rich_style(name, partial=True)
+        return style
+
     def tone(self, name: str) -> Style:
         """Return the style of a tone: a colour and weight, no background."""
-        return self.get_component_rich_style(f"tone--{name}", partial=True) if name else Style.null()
+        return self.part(f"tone--{name}") if name else Style.null()
 
     def strip(self, spans: Spans, width: int, base: Style, *, offset: int = 0) -> Strip:
         """Return ``spans`` in ``width`` columns on ``base``, without the first ``offset`` columns."""

@@ -35,7 +35,7 @@ class ReplayBar(Painted):
 
     def render_line(self, y: int) -> Strip:
         """Draw the bar."""
-        width, base, position = self.size.width, self.rich_style, self._position
+        width, base, position = self.size.width, self.base, self._position
         if y or position is None:
             return Strip.blank(width, base)
         whole = max(position.last - position.first, 0.001)

@@ -12,7 +12,7 @@ from typing import ClassVar
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -62,6 +62,7 @@ class Rows(ScrollView, Painted, can_focus=True):
         self._line = 0
         self.header: Spans | None = None
         self.empty: str = ""
+        self._drawn: dict[int, tuple[object, ...]] = {}
 
     # -- what subclasses say -------------------------------------------------------------------------------
 
@@ -106,12 +107,35 @@ class Rows(ScrollView, Painted, can_focus=True):
         else:
             self._line = self._find(self.cursor, old)
         self.cursor = self.key(self._line) if total else None
-        self.virtual_size = Size(max(self.content_width(), 1), total + self._top)
+        size = Size(max(self.content_width(), 1), total + self._top)
+        if self.virtual_size != size:
+            self.virtual_size = size
         if follow:
             self.scroll_to(y=total + self._top, animate=False)
         elif self._line != old or place > self._page():
             self.scroll_to(y=max(0, self._line - place), animate=False)
-        self.refresh()
+        self._refresh_changed()
+
+    def _refresh_changed(self) -> None:
+        """Draw the lines anew that differ from what is on the screen."""
+        width = self.size.width
+        changed = [y for y in range(self.size.height) if self._drawn.get(y) != self._content(y)]
+        if len(changed) > self.size.height * 2 // 3:
+            self.refresh()
+        elif changed:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def _content(self, y: int) -> tuple[object, ...]:
+        """Return all that decides how a line of the screen looks, but for the styles."""
+        offset = round(self.scroll_x)
+        if self.header is not None and y == 0:
+            return (self.header, offset)
+        line = y - self._top + round(self.scroll_y)
+        total = self.count()
+        if not 0 <= line < total:
+            return (total == 0 and self.empty, self.size.height)
+        chosen = self.cursor is not None and self.key(line) == self.cursor
+        return (list(self.spans(line)), chosen, offset)
 
     def _find(self, key: Hashable, near: int) -> int:
         """Return the first line of the row ``key``; if it is gone, the line nearest to where it was."""
@@ -186,6 +210,14 @@ class Rows(ScrollView, Painted, can_focus=True):
         if self.selected is not None:
             self.post_message(self.Chosen(self))
 
+    def on_focus(self) -> None:
+        """The selected row looks another way with the focus."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """The selected row looks another way without the focus."""
+        self.refresh()
+
     def on_click(self, event: events.Click) -> None:
         """Select the row under the mouse; choose it when it is selected already."""
         offset = event.get_content_offset(self)
@@ -210,10 +242,11 @@ class Rows(ScrollView, Painted, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Draw one line of the screen; only these are ever made."""
         width = self.size.width
-        base = self.rich_style
+        base = self.base
+        self._drawn[y] = self._content(y)
         offset = round(self.scroll_x) if self.content_width() else 0
         if self.header is not None and y == 0:
-            header = base + self.get_component_rich_style("rows--header", partial=True)
+            header = base + self.part("rows--header")
             return self.strip(self.header, width, header, offset=offset)
         line = y - self._top + round(self.scroll_y)
         if not 0 <= line < self.count():
@@ -223,7 +256,7 @@ class Rows(ScrollView, Painted, can_focus=True):
         return self.strip(self.spans(line), width, base, offset=offset)
 
     def _cursor_style(self) -> Style:
-        return self.get_component_rich_style("rows--cursor", partial=True)
+        return self.part("rows--cursor")
 
     def _blank(self, y: int, width: int, base: Style) -> Strip:
         if self.count() == 0 and self.empty and y >= self._top:

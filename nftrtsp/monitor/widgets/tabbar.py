@@ -34,8 +34,10 @@ class TabBar(Painted):
 
     def show(self, active: int, counts: tuple[int, ...], *, alert: bool, note: str) -> None:
         """Show the active tab, how much each holds, whether the last one alarms, and a note at the end."""
+        before = (self.active, self._counts, self._alert, self._note)
         self.active, self._counts, self._alert, self._note = active, counts, alert, note
-        self.refresh()
+        if before != (active, counts, alert, note):
+            self.refresh()
 
     def _labels(self, width: int) -> list[str]:
         labels = []
@@ -54,11 +56,11 @@ class TabBar(Painted):
 
     def render_line(self, y: int) -> Strip:
         """Draw the bar."""
-        width, base = self.size.width, self.rich_style
+        width, base = self.size.width, self.base
         if y:
             return Strip.blank(width, base)
-        active = self.get_component_rich_style("tabbar--active", partial=True)
-        alert = self.get_component_rich_style("tabbar--alert", partial=True)
+        active = self.part("tabbar--active")
+        alert = self.part("tabbar--alert")
         labels = self._labels(width)
         spans: list[Span] = []
         self._spans = []

@@ -19,13 +19,15 @@ class TopLine(Painted):
 
     def show(self, snapshot: Snapshot, *, frozen: str = "") -> None:
         """Show ``snapshot``; ``frozen`` stands in the clock's place."""
+        before = (self._snapshot.top, int(self._snapshot.time), self._frozen)
         self._snapshot, self._frozen = snapshot, frozen
-        self.refresh()
+        if before != (snapshot.top, int(snapshot.time), frozen):
+            self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """Draw the line."""
         width = self.size.width
         if y:
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.base)
         spans = top_spans(self._snapshot.top, self._snapshot.time, width, frozen=self._frozen)
-        return self.strip(spans, width, self.rich_style)
+        return self.strip(spans, width, self.base)
