@@ -182,6 +182,9 @@ def await_confirmation(change: Trial) -> bool:
             f"\rno longer watching; the old ruleset still comes back at {at} unless confirmed", err=True
         )
         return True
+    if trial.folder(trial.State.ARMED).is_dir():
+        click.echo("\rthe way back was not taken in time; run `nftrtsp rollback` now", err=True)
+        return False
     gone = trial.reverted()
     kept = gone is None or gone.id != change.id
     click.echo("\rconfirmed: kept     " if kept else "\rnot confirmed: the old ruleset is back", err=True)

@@ -18,11 +18,13 @@ _COLOURS = {"+": "green", "-": "red", "~": "yellow", ">": "cyan", " ": None}
 
 def show_plan(plan: Plan) -> None:
     """Print the plan and its summary on stdout."""
-    from nftrtsp.ruleset.review import plain, review
+    from nftrtsp.ruleset.review import consequences, plain, review
 
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in review(plan):
         click.echo(_colour(line) if coloured else plain(line))
+    for sentence in consequences(plan):
+        click.echo(f"note: {sentence}", err=True)
     summary = plan.summary
     click.echo(click.style(summary, bold=True) if coloured else summary)
 

@@ -55,7 +55,8 @@ mv "$trial" "$state/trial.reverted" && echo "$(date) {id}: back, with $file"
 
 def script(change: str) -> str:
     """Return the script for the change with that id. Raises UnsupportedError where a tool it needs lacks."""
-    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin".lstrip(":")
+    missing = [tool for tool in _TOOLS if shutil.which(tool, path=path) is None]
     if missing:
         raise UnsupportedError(
             f"the way back needs {', '.join(missing)}",
@@ -63,7 +64,7 @@ def script(change: str) -> str:
         )
     return _SCRIPT.format(
         id=shlex.quote(change),
-        path=shlex.quote(os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")),
+        path=shlex.quote(path),
         state=shlex.quote(str(paths.state_dir().absolute())),
         lock=shlex.quote(str((paths.run_dir() / lock.NAME).absolute())),
         log=shlex.quote(str((paths.state_dir() / LOG).absolute())),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from nftrtsp.ruleset import names
 from nftrtsp.ruleset.diff import Change, Op, Plan
 
 SIGN = {Op.ADD: "+", Op.REMOVE: "-", Op.CHANGE: "~", Op.MOVE: ">"}
@@ -98,6 +99,17 @@ def _pair(old: str, new: str, indent: str) -> Iterator[Line]:
             come.append((after[b_from].start() + len(indent), after[b_to - 1].end() + len(indent)))
     yield Line("-", indent + old, tuple(gone))
     yield Line("+", indent + new, tuple(come))
+
+
+def consequences(plan: Plan) -> list[str]:
+    """Return what the plan does to films that play now, beyond the rules themselves."""
+    hit = {(change.kind, change.name) for change in plan.changes if change.op is not Op.ADD}
+    said = []
+    if ("ct timeout", names.PAUSE_TIMEOUT) in hit:
+        said.append("films that play now go on, but keep conntrack's own timeout if they are paused")
+    if ("map", names.PINHOLE_MAP) in hit:
+        said.append("pinholes that are open now close: films stop, and must be asked for again")
+    return said
 
 
 def plain(line: Line) -> str:

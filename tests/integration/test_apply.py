@@ -222,6 +222,14 @@ def test_open_rtsp_connections_without_a_helper_are_picked_up_again(router: Stan
             process.communicate()
 
 
+def test_what_a_plan_does_to_films_that_play_is_said(router: Stand) -> None:
+    router.nftrtsp("apply", "--yes")
+    router.config.write_text(config(rtsp="pause = '10m'"))
+    assert "note: films that play now go on" in router.nftrtsp("diff", code=1)
+    router.config.write_text(config(helper="userspace"))
+    assert "note: pinholes that are open now close" in router.nftrtsp("diff", code=1)
+
+
 def test_status_says_where_things_stand(router: Stand) -> None:
     assert json.loads(router.nftrtsp("status", "--json"))["live"] is False
     router.nftrtsp("apply", "--yes")
