@@ -504,6 +504,7 @@ def test_the_ways_are_put_back_when_the_ruleset_is_replaced(scene: Scene) -> Non
     assert scene.arrives(PORT)
 
 
+@pytest.mark.slow
 def test_what_ends_without_a_word_is_closed_and_what_lives_is_kept(lab: Lab, tmp_path: Path) -> None:
     text = lab.config_path.read_text()
     lab.write_config(text.replace("[rtsp]\n", '[rtsp]\npause = "10s"\n'))
