@@ -283,7 +283,14 @@ class Queue:
             self.lost = True
 
     def answer(self, verdicts: Iterable[bytes]) -> None:
-        """Send verdicts, all in one datagram."""
-        data = b"".join(verdicts)
-        if data:
-            self._socket.send(data)
+        """Send verdicts, as many in one datagram as fit the socket's send buffer."""
+        batch: list[bytes] = []
+        size = 0
+        for verdict in verdicts:
+            if size + len(verdict) > _LARGEST_DATAGRAM:
+                self._socket.send(b"".join(batch))
+                batch, size = [], 0
+            batch.append(verdict)
+            size += len(verdict)
+        if batch:
+            self._socket.send(b"".join(batch))
