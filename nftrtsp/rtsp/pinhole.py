@@ -149,7 +149,7 @@ class PinholeHelper:
 
     def record(self, way: Way) -> dict[str, Any]:
         """Return the way's JSON."""
-        left = self._fresh.get(way.port, 0.0) + self.pause - time.monotonic()
+        left = self._fresh.get(way.port, 0.0) + self._lifetime(way) - time.monotonic()
         return way_record(way, KIND, left, self.roles)
 
     def records(self) -> list[dict[str, Any]]:
