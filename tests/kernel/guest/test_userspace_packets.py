@@ -294,3 +294,26 @@ def test_a_connection_that_ends_takes_its_ways_along_and_lets_films_run(router: 
     assert router.expectations() == []
     source.sendto(b"2", (ROUTER, 27336))
     assert film.recv(10) == b"2"
+
+
+def test_a_connection_that_conntrack_forgot_is_picked_up_with_its_ways(router: Rig, server: Server) -> None:
+    box, film = Client(router.lab), router.listen(0, 27336)
+    session = box.ask(setup("27336"))["session"].partition(";")[0]
+    router.lab.router.run(["conntrack", "-D", "-p", "tcp", "--dport", "554"])
+    assert router.expectations() == []
+    box.ask(request("GET_PARAMETER", 2, session))
+    assert len(router.expectations()) == 1
+    router.film(27336, b"x", 1)
+    assert film.recv(10) == b"x"
+
+
+def test_a_destination_is_rewritten_where_the_profile_asks_for_it() -> None:
+    with rig(stbs=1, rtsp="rewrite_destination = true\n") as router:
+        server = Server(router.lab)
+        box, film = Client(router.lab), router.listen(0, 27336)
+        box.ask(setup("27336", more=";destination=192.168.1.200"))
+        assert b"destination=10.214.0.2\r\n" in server.heads[0]
+        assert box.ask(request("OPTIONS", 2, "s"))["cseq"] == "2", "the connection goes on"
+        router.film(27336, b"x")
+        assert film.recv(10) == b"x"
+        server.close()
