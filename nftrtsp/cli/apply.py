@@ -200,7 +200,8 @@ def _tell(outcome: Outcome) -> None:
         return
     click.echo("applied and verified")
     if outcome.adopted:
-        click.echo(f"{outcome.adopted} open RTSP connections will be picked up again, now with the helper")
+        plural = "" if outcome.adopted == 1 else "s"
+        click.echo(f"{outcome.adopted} open RTSP connection{plural} will be picked up again, with the helper")
 
 
 def _require_interfaces(config: Config, config_path: Path | None) -> None:
