@@ -74,6 +74,8 @@ class Scratch:
         """End the child, and with it the namespace. Idempotent."""
         self._socket.close()
         if self._pid:
+            # Not by the end of the socket: a process forked meanwhile may hold it open.
+            os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
             self._pid = 0
 
