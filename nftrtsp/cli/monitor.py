@@ -59,9 +59,8 @@ def monitor(  # noqa: PLR0917 - click passes them by name
 
     app = Monitor(feed, light=light)
     app.run()
-    failure = getattr(feed, "failure", None)
-    if failure is not None:
-        raise failure
+    if feed.failure is not None:
+        raise feed.failure
 
 
 def _demo() -> Path:

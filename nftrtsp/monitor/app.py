@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,8 @@ class Monitor(App[None]):
     ]
 
     def __init__(self, feed: Feed, *, light: bool = False) -> None:
+        if not os.environ.get("NO_COLOR", "x"):
+            del os.environ["NO_COLOR"]  # set but empty means nothing: no-color.org
         super().__init__()
         self.feed = feed
         self.register_theme(DARK)

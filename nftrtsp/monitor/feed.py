@@ -27,6 +27,10 @@ class Feed(Protocol):
     def latest(self) -> Snapshot:
         """The newest snapshot."""
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended the feed, if anything has."""
+
     def start(self) -> None:
         """Begin; returns at once."""
 
@@ -62,6 +66,7 @@ class StillFeed:
     def __init__(self, snapshot: Snapshot = EMPTY, position: Position | None = None) -> None:
         self.latest = snapshot
         self.position = position
+        self.failure: BaseException | None = None
         self.deleted: list[Flow] = []
         self.sought: list[float] = []
         self.checks = 0

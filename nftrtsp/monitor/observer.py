@@ -189,7 +189,7 @@ class Observer:
 
     def _checked(self, news: Checked) -> None:
         before = self.known.ruleset
-        if before is None or (before.state, before.changes) != (news.state, news.changes):
+        if before is None or _answer(before) != _answer(news):
             grave = news.state in ("absent", "drifted")
             self._log(news.time, "ruleset", "", news.state, grave=grave, source=news)
             self.known.ruleset = news
@@ -324,6 +324,10 @@ def endpoint(address: bytes, port: int | None) -> str:
     if port is None:
         return text
     return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
+
+
+def _answer(checked: Checked) -> tuple[object, ...]:
+    return checked.state, checked.changes, checked.warnings
 
 
 def _newest_first(film: Film) -> tuple[bool, float]:

@@ -35,11 +35,11 @@ _decoder = msgspec.msgpack.Decoder(News)
 
 def config_data(config: Config) -> dict[str, object]:
     """Return a configuration as the TOML data that make it again, whatever profiles say by then."""
-    data = msgspec.to_builtins(config, enc_hook=str)
+    data = msgspec.json.decode(msgspec.json.encode(config, enc_hook=str))
     data["profile"] = "generic"
     data["rtsp"]["mark"] = str(config.rtsp.mark)
     data["rtsp"]["pause"] = str(config.rtsp.pause)
-    return data  # type: ignore[no-any-return] # to_builtins of a Struct is a dict
+    return data  # type: ignore[no-any-return] # a Struct becomes a dict
 
 
 class Recorder:
@@ -52,7 +52,7 @@ class Recorder:
         self._packer: zlib._Compress | None = None
         self._flushed = self._started = clock()
         self._kept: Kept | None = None
-        self._last = 0.0
+        self._first = 0.0
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._file: BinaryIO = os.fdopen(fd, "r+b", buffering=0)
@@ -70,7 +70,8 @@ class Recorder:
             self._kept = msgspec.structs.replace(self._kept, checked=news)
         elif isinstance(news, Told) and self._kept and news.line.get("event") == "hello":
             self._kept = msgspec.structs.replace(self._kept, hello=news)
-        self._last = news.time
+        if not self._buffer:
+            self._first = news.time
         self._buffer += _frame(news)
         if self._clock() - self._flushed >= 1.0:
             self.flush()
@@ -84,7 +85,7 @@ class Recorder:
         kind = MORE
         if self._packer is None or now - self._started > _STREAM:
             if self._packer is not None and self._kept is not None:
-                kept = _frame(msgspec.structs.replace(self._kept, time=self._last))
+                kept = _frame(msgspec.structs.replace(self._kept, time=self._first))
                 self._buffer = bytearray(kept) + self._buffer
             kind, self._packer, self._started = START, zlib.compressobj(9), now
         data = self._packer.compress(bytes(self._buffer)) + self._packer.flush(zlib.Z_SYNC_FLUSH)
@@ -161,7 +162,10 @@ class Recording:
                     raise StateError(
                         "is no recording of nftrtsp", place=str(path), remedy="make one with --record FILE"
                     )
-                starts = list(_starts(file))
+                try:
+                    starts = list(_starts(file))
+                except (zlib.error, msgspec.DecodeError):
+                    raise _damaged(path) from None
         except OSError as error:
             raise StateError(
                 f"the recording cannot be read: {error.strerror}", place=str(path), remedy="name another"
@@ -183,16 +187,22 @@ class Recording:
         clock, before = self.streams[stream].at, None
         with self.path.open("rb") as file:
             unpacker = zlib.decompressobj()
+            starts = iter(self.streams[stream:])
             for _, kind, data in _blocks(file, self.streams[stream].offset):
                 if kind == START:
                     unpacker = zlib.decompressobj()
+                    clock, before = max(clock, next(starts).at), None
                 try:
                     for news in _frames(unpacker.decompress(data, _LARGEST)):
                         clock += _step(news.time - before, 30.0) if before is not None else 0.0
                         before = news.time
                         yield clock, news
                 except (zlib.error, msgspec.DecodeError):
-                    raise StateError("is damaged", place=str(self.path), remedy="record anew") from None
+                    raise _damaged(self.path) from None
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError("is damaged", place=str(path), remedy="record anew")
 
 
 def _step(seconds: float, most: float) -> float:

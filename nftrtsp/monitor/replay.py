@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from nftrtsp.conntrack.flow import Flow
+from nftrtsp.errors import NftrtspError
 from nftrtsp.monitor.feed import Position
 from nftrtsp.monitor.news import News
 from nftrtsp.monitor.observer import Observer
@@ -25,6 +26,7 @@ class Replay:
     """
 
     _time = 0.0
+    failure: BaseException | None = None
 
     def __init__(self, path: Path, *, speed: float = 1.0) -> None:
         self._recording = Recording(path)
@@ -57,13 +59,17 @@ class Replay:
             now = time.monotonic()
             with self._lock:
                 if not self._standing and self._next is not None:
-                    self._advance(self._clock + (now - before) * self._speed)
+                    try:
+                        self._advance(self._clock + (now - before) * self._speed)
+                    except NftrtspError as error:  # damage further on in the file
+                        self.failure = error
+                        return
             before = now
 
     def _advance(self, clock: float) -> None:
         """Take all news up to ``clock``, seconds since the beginning; make a snapshot if there was any."""
         taken = False
-        while self._next is not None and self._next[0] <= clock:
+        while self._next is not None and self._next[0] <= clock + 1e-6:
             news = self._next[1]
             self._observer.take(news)
             self._time, taken = news.time, True

@@ -105,6 +105,9 @@ class Main(Screen[None]):
     def update_from_feed(self) -> None:
         """Take the newest snapshot, if there is a new one, and draw it."""
         feed = self.feed
+        if feed.failure is not None:
+            self.app.exit()
+            return
         self.query_one(ReplayBar).show(feed.position)
         latest = feed.latest
         if self.frozen or latest.serial == self.snapshot.serial:
