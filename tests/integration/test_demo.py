@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import pty
 import re
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -141,6 +147,51 @@ def _processes_of_group(group: int) -> list[str]:
         ["ps", "-o", "stat=,args=", "-s", str(group)], capture_output=True, text=True, check=False
     )
     return [line for line in found.stdout.splitlines() if line.strip() and not line.startswith("Z")]
+
+
+def test_on_a_terminal_the_dashboard_opens_and_q_leads_to_the_summary() -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
+    process = subprocess.Popen(
+        [*_NFTRTSP, "lab", "demo"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "NFTRTSP_LAB_DIR": str(_LABS), "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(slave)
+    try:
+        screen = _read_until(master, "\x1b[?1049h")  # the alternate screen
+        assert "The dashboard opens" in screen
+        _read_until(master, "192.168.1.202")
+        _read_until(master, "playing")
+        os.write(master, b"q")
+        told = _read_until(master, "no namespace, process or file of it is left")
+        assert "\x1b[?1049l" in told
+        assert "Summary" in told
+        assert process.wait(10 * registry.patience()) == 0, told
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    assert not _LABS.exists()
+
+
+def _read_until(fd: int, text: str) -> str:
+    """Read a terminal until ``text`` is on it."""
+    got = ""
+    end = time.monotonic() + 40 * registry.patience()
+    while text not in got:
+        ready, _, _ = select.select([fd], [], [], 1.0)
+        try:
+            got += os.read(fd, 65536).decode(errors="replace") if ready else ""
+        except OSError:  # EIO: the program has ended
+            break
+        if time.monotonic() > end:
+            break
+    assert text in got, got[-2000:]
+    return got
 
 
 def test_somebody_without_root_gets_one_sentence() -> None:
