@@ -24,9 +24,10 @@ _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++)[ \t]*+:((?:[^\r\n]++|\r?\
 _END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _LEADING = re.compile(rb"[\r\n]*+")
-# Where a message may begin when the beginning was missed: known methods only, never in the middle of a word.
+# Where a message may begin when the beginning was missed: known methods only, never in the middle of a word,
+# and whole lines only, so that it does not matter how the bytes were cut.
 _START_AGAIN = re.compile(
-    rb"RTSP/[12]\.\d \d\d\d[ \r\n]"
+    rb"RTSP/[12]\.\d \d\d\d(?: [^\r\n]*)?\r?\n"
     rb"|(?<![A-Za-z_])(?:OPTIONS|DESCRIBE|SETUP|PLAY|PAUSE|TEARDOWN|GET_PARAMETER|SET_PARAMETER|ANNOUNCE|RECORD"
     rb"|REDIRECT|PLAY_NOTIFY) +(?:rtspu?s?://|\*|/)[^\r\n]* RTSP/[12]\.\d[ \t]*\r?\n"
 )
@@ -248,13 +249,15 @@ class Parser:
     def _find_start(self, buffer: bytes, position: int) -> int:
         """Return where the next message begins, or what to keep from while there is none."""
         match = _START_AGAIN.search(buffer, position)
+        while match and match.end() - match.start() > self.max_line:
+            match = _START_AGAIN.search(buffer, match.start() + 1)
         if match:
             self.lost = False
             return match.start()
-        # A start line may be cut in two: keep the unfinished last line, if it is not too long to be one.
+        # A start line may be cut in two: keep the unfinished last line, and no more of it than one may have;
+        # the byte before tells whether a method is a word of its own.
         newline = buffer.rfind(b"\n", position)
-        keep = max(newline + 1, position)
-        return keep if len(buffer) - keep <= self.max_line else len(buffer) - self.max_line
+        return max(newline + 1, position, len(buffer) - self.max_line - 1)
 
     def _head_end(self, buffer: bytes, position: int) -> int:
         """Return where the head ends, -1 if it is not complete; raise when it cannot become one.

@@ -169,8 +169,25 @@ def test_a_parser_that_begins_in_the_middle_of_media_holds_little() -> None:
     parser = Parser(lost=True)
     for _ in range(100):
         assert parser.feed(b"\x47\x11" * 10000) == []
-        assert parser.buffered <= parser.max_line
+        assert parser.buffered <= parser.max_line + 1
     assert len(parser.feed(b"\n" + ANSWER)) == 1
+
+
+def test_a_line_too_long_to_begin_a_message_does_not_hide_the_one_in_it() -> None:
+    data = (
+        b"OPTIONS * "
+        + b"x" * 300
+        + b"SETUP rtsp://s/f RTSP/1.0\r\n"
+        + SETUP
+        + b"PLAY * RTSP/1.0 200 RTSP/1.0\r\n"
+    )
+    outcomes = []
+    for step in (1, 7, 4000):
+        parser = Parser(lost=True, max_line=200)
+        parts = [data[i : i + step] for i in range(0, len(data), step)]
+        outcomes.append([message for part in parts for message in parser.feed(part)])
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert [message.cseq for message in outcomes[0]] == [3]
 
 
 STREAMS = st.lists(
