@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from nftrtsp import paths
-from nftrtsp.errors import BusyError, KernelError, NftrtspError, StateError
+from nftrtsp.errors import BusyError, KernelError, NftrtspError, StateError, UnsupportedError
 from nftrtsp.ruleset import archive, canonical, diff, disk, lifeline, lock, transition, trial
 from nftrtsp.ruleset.canonical import Table
 from nftrtsp.ruleset.diff import Plan
@@ -123,7 +123,7 @@ def _change(nft: Nft, wanted: Wanted, now: Plan, confirm_within: int | None) -> 
             raise
     state = State.LOADING if confirm_within is None else State.ARMED
     with _undisturbed():
-        _load(nft, wanted, transition.transition(now.old, wanted.table, before), before, state)
+        _load(nft, wanted, now.old, before, state)
         if confirm_within is None:
             _keep()
     _note_last(change, "kept" if confirm_within is None else "on trial")
@@ -142,11 +142,23 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def _load(nft: Nft, wanted: Wanted, commands: str, before: Table | None, state: State) -> None:
+def _send(nft: Nft, old: Table | None, wanted: Table, before: Table | None) -> None:
+    """Load what differs; if the kernel refuses that way there, and only then, the whole table anew."""
+    try:
+        nft.load(transition.transition(old, wanted, before))
+    except UnsupportedError:
+        raise
+    except KernelError:
+        if old is None:
+            raise
+        nft.load(transition.replacement(transition.with_counters(wanted, before)))
+
+
+def _load(nft: Nft, wanted: Wanted, old: Table | None, before: Table | None, state: State) -> None:
     """Load, list again and compare; whatever goes wrong, the old ruleset is there again at the end."""
     folder = trial.folder(state)
     try:
-        nft.load(commands)
+        _send(nft, old, wanted.table, before)
     except NftrtspError:
         lifeline.disarm(folder)
         trial.drop(state)  # refused: nothing of a transaction stays

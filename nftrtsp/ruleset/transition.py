@@ -32,8 +32,10 @@ def transition(live: Table | None, wanted: Table | None, counted: Table | None =
     if live is None or wanted is None or live.extra != wanted.extra:
         return replacement(with_counters(wanted, counted) if wanted else None)
     fresh, gone = _turned_over(live.objects, wanted.objects)
-    touched = [chain for chain in live.chains if gone or wanted.chain(chain.name) != chain]
-    rebuilt = {chain.name for chain in touched if _needs_deletion(chain, wanted.chain(chain.name))}
+    rebuilt = {chain.name for chain in live.chains if _needs_deletion(chain, wanted.chain(chain.name))}
+    # Whatever may refer to what goes must let go of it first.
+    all_of_them = gone or any(not chain.hook and chain.name in rebuilt for chain in live.chains)
+    touched = [chain for chain in live.chains if all_of_them or wanted.chain(chain.name) != chain]
     framed = [chain for chain in wanted.chains if _frame(live.chain(chain.name)) != _frame(chain)]
     refilled = [chain for chain in wanted.chains if live.chain(chain.name) in (None, *touched)]
     lines = [f"flush chain {_NAME} {chain.name}" for chain in touched]

@@ -168,6 +168,25 @@ def test_what_the_kernel_made_otherwise_is_put_back(router: Stand) -> None:
     assert router.table() == before
 
 
+def test_where_the_kernel_refuses_the_short_way_the_whole_table_is_loaded(router: Stand) -> None:
+    """The transaction is spoilt, as no config does; timed elements and counters still go along."""
+    router.nftrtsp("apply", "--yes")
+    router.send(router.isp, "10.214.0.2", 9999, count=4)
+    router.nft("add element inet nftrtsp pinholes { 27336 timeout 1h : 192.168.1.200 . 27336 }")
+    router.config.write_text(config(rtsp="ports = [554, 1554]"))
+    code = (
+        "from nftrtsp.ruleset import transition as t\n"
+        "real = t.transition\n"
+        "t.transition = lambda *a: real(*a) + 'delete chain inet nftrtsp to-iptv\\n'\n"
+        "import sys; sys.argv = ['nftrtsp', 'apply', '--yes']\n"
+        "from nftrtsp.cli import main; main()\n"
+    )
+    router.run(sys.executable, "-c", code)
+    router.nftrtsp("diff")
+    assert router.packets("input-drop") == 4
+    assert "27336 timeout 1h expires 59m" in router.nft("list map inet nftrtsp pinholes")
+
+
 def test_remove_goes_back_to_nothing_and_boot_loads_nothing(router: Stand) -> None:
     router.nftrtsp("apply", "--yes")
     router.nftrtsp("remove", code=2)

@@ -142,6 +142,19 @@ def test_a_transition_mentions_only_what_differs() -> None:
     ]
 
 
+def test_who_refers_to_a_chain_that_is_made_anew_lets_go_of_it_first() -> None:
+    def with_comment(text: str) -> Table:
+        return table(
+            Chain("inner", (Rule("accept"),), comment=text),
+            chain("a: jump inner"),
+            chain("b: drop", name="x"),
+        )
+
+    lines = transition.transition(with_comment('comment "1"'), with_comment('comment "2"')).splitlines()
+    assert lines.index("flush chain inet nftrtsp forward") < lines.index("delete chain inet nftrtsp inner")
+    assert 'add rule inet nftrtsp forward jump inner comment "nftrtsp:a"' in lines
+
+
 def test_counters_go_along_with_rules_that_stay() -> None:
     old, new = table(chain("a: counter accept", "b: counter drop")), table(chain("b: counter drop"))
     counted = table(chain("a: counter packets 3 bytes 9 accept", "b: counter packets 5 bytes 20 drop"))
