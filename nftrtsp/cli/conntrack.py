@@ -52,10 +52,10 @@ def flows(config_path: Path | None, everything: bool, watch: bool, as_json: bool
         pairs = ((flow, roles.of(flow)) for flow in found)
         if as_json:
             write(flow_lines(pairs, roles))
+        elif write(flow_rows(pairs, roles, config)):
+            hint()
         else:
-            write(flow_rows(pairs, roles, config))
-    if not as_json:
-        hint()
+            click.echo("no film is on its way, and no control connection has a way open", err=True)
 
 
 def vod_flows(conntrack: Any, config: Config, roles: Roles) -> list[Flow]:
@@ -105,7 +105,8 @@ def expectations(config_path: Path | None, everything: bool, watch: bool, as_jso
     roles = Roles(config)
     with Conntrack() as conntrack:
         found = ways(conntrack.dump_expectations(), roles, everything=everything)
-    write(json_lines(found) if as_json else way_rows(found))
+    if not write(json_lines(found) if as_json else way_rows(found)) and not as_json:
+        click.echo("no way is open", err=True)
 
 
 def hint() -> None:

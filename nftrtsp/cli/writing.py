@@ -16,12 +16,16 @@ def json_lines(records: Iterable[dict[str, Any]]) -> Iterator[str]:
         yield encode(record).decode()
 
 
-def write(lines: Iterable[str]) -> None:
-    """Write lines to stdout and flush it; a closed pipe is raised here and ends the command quietly."""
-    out = sys.stdout.write
+def write(lines: Iterable[str]) -> bool:
+    """Write lines to stdout and flush it; return whether there were any.
+
+    A closed pipe is raised here and ends the command quietly.
+    """
+    out, line = sys.stdout.write, ""
     for line in lines:
         out(line + "\n")
     sys.stdout.flush()
+    return bool(line)
 
 
 def closed() -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,16 @@ class Space:
 
     def popen(self, *command: str, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(self.command(command), text=True, cwd=ROOT, **options)
+
+    def await_listeners(self, count: int) -> None:
+        """Wait until ``count`` sockets have subscribed to events of netfilter here."""
+        ends = time.monotonic() + 30
+        while time.monotonic() < ends:
+            rows = [line.split() for line in self.run("cat", "/proc/net/netlink").stdout.splitlines()[1:]]
+            if sum(row[1] == "12" and int(row[3], 16) != 0 for row in rows) >= count:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"there are fewer than {count} listeners")
 
     def within(self, function: Callable[[], T]) -> T:
         """Call ``function`` in a thread that is in the namespace; return what it returns."""

@@ -140,6 +140,16 @@ def test_flows_shows_the_film_its_box_its_server_and_what_it_does(where: Space, 
     assert row.endswith(("playing, way open 59 m, unreplied", "playing, way open 60 m, unreplied"))
 
 
+def test_nothing_to_show_is_said_on_stderr_to_people_only(where: Space, config: str) -> None:
+    where.run("nft", "delete table inet nftrtsp")
+    for command, sentence in (("flows", "no film is on its way"), ("expectations", "no way is open")):
+        told = run(where, config, command)
+        assert (told.returncode, told.stdout) == (0, "")
+        assert told.stderr.startswith(sentence)
+        told = run(where, config, command, "--json")
+        assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+
+
 def test_flows_json_is_one_object_a_line(where: Space, config: str) -> None:
     film(where, 4001)
     film(where, 4003)
@@ -213,12 +223,12 @@ def test_events_streams_only_what_concerns_iptv_and_filters(where: Space, config
             "box": ["--filter", "stb=Living room", "--filter", "type=new,expect-new"],
         }.items()
     }
-    time.sleep(1.0)
+    where.await_listeners(len(streams))
     film(where)
     sockets = control(where)
     expect(where, "0.0.0.0", 27400)
     where.run("python3", "-c", "import socket; socket.socket(2, 2).sendto(b'x', ('127.0.0.1', 9))")
-    time.sleep(0.7)
+    time.sleep(2.0)
     told = {}
     for name, stream in streams.items():
         stream.send_signal(signal.SIGINT)
@@ -239,7 +249,7 @@ def test_a_closed_pipe_ends_a_stream_quietly(where: Space, config: str) -> None:
         stream = start(where, config, *words)
         assert stream.stdout is not None
         assert stream.stderr is not None
-        time.sleep(0.8)
+        where.await_listeners(1)
         film(where, 4100 + len(words))
         assert stream.stdout.readline()
         stream.stdout.close()
@@ -263,6 +273,7 @@ def test_a_list_into_a_closed_pipe_is_quiet(where: Space, config: str) -> None:
 
 def test_watch_shows_rates_until_ctrl_c(where: Space, config: str) -> None:
     stream = start(where, config, "flows", "--watch", "--json")
+    where.await_listeners(1)
     for _ in range(35):
         film(where)
         time.sleep(0.1)

@@ -69,7 +69,7 @@ class Witnesses:
         )
         assert self.we.stdout is not None
         assert self.we.stdout.readline() == "ready\n"
-        time.sleep(0.5)
+        where.await_listeners(3)
 
     def end(self) -> tuple[list[Said], list[Said], list[Said]]:
         """Return the flows and expectations they told, and the events we told."""
