@@ -236,8 +236,11 @@ def write(path: Path, text: str, *, overwrite: bool = False) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        part.replace(path)
+        try:
+            part.write_text(text)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)  # a full disk leaves an empty one
     except PermissionError:
         raise ConfigError(
             "may not be written", place=str(path), remedy="run it as root, or name a file with -o"

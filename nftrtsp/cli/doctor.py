@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red", "unknown": "blue"}
 
+#: Columns of the state and the check's name before what was found.
+_MARGIN = 23
+
 
 @click.command()
 @config_option
@@ -48,13 +51,21 @@ def _write_json(verdict: Verdict, findings: Sequence[Finding]) -> None:
 
 def _write_text(verdict: Verdict, findings: Sequence[Finding]) -> None:
     import os
+    import shutil
+    import textwrap
 
     colour = None if not os.environ.get("NO_COLOR") else False
     word = {True: "ok", False: "fault", None: "unknown"}[verdict.works]
-    click.secho(verdict.text, fg=_COLOURS[word], bold=True, color=colour)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+    def wrapped(text: str, margin: int) -> str:
+        lines = textwrap.wrap(text, max(width - margin, 20), break_long_words=False, break_on_hyphens=False)
+        return ("\n" + " " * margin).join(lines)
+
+    click.secho(wrapped(verdict.text, 0), fg=_COLOURS[word], bold=True, color=colour)
     click.echo()
     for finding in findings:
         state = click.style(f"{finding.state:<8}", fg=_COLOURS[finding.state])
-        click.echo(f"{state} {finding.check:<13} {finding.text}", color=colour)
+        click.echo(f"{state} {finding.check:<13} {wrapped(finding.text, _MARGIN)}", color=colour)
         if finding.remedy:
-            click.echo(f"{'':<8} {'':<13} → {finding.remedy}", color=colour)
+            click.echo(f"{'':<{_MARGIN}}→ {wrapped(finding.remedy, _MARGIN + 2)}", color=colour)

@@ -123,7 +123,7 @@ def explain(error: msgspec.ValidationError, place: str) -> ConfigError:
         message, _, remedy = text.partition("; ")
     last = re.sub(r"\[.*?\]", "", key).rpartition(".")[2]
     if text.startswith("Invalid enum value") and last in _CHOICES:
-        message = f"{text.removeprefix('Invalid enum value ')} is none of them"
+        message = f"{text.removeprefix('Invalid enum value ')} is not known"
         remedy = f"choose one of {', '.join(_CHOICES[last])}"
     return ConfigError(message, place=f"{place}: {key}", remedy=remedy or _example(last))
 

@@ -11,7 +11,7 @@ from nftrtsp.config import HelperKind
 from nftrtsp.conntrack.record import address_text
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.doctor.facts import Facts
-from nftrtsp.doctor.finding import Finding, State, several
+from nftrtsp.doctor.finding import Finding, State, listed, several
 from nftrtsp.ruleset import environment
 
 Check = Callable[[Facts], Iterator[Finding]]
@@ -116,7 +116,7 @@ def obstacles(facts: Facts) -> Iterator[Finding]:
     state = State.FAULT if vital else State.WARNING
     found = list(_warned(facts, "foreign-drop", "other rules", state))
     found += _warned(facts, "flowtable", "other rules", State.WARNING)
-    if not found and facts.may_list:
+    if not found and facts.may_list and not facts.refused:
         found.append(Finding("other rules", State.OK, "no other table drops what ours accepts"))
     yield from found
 
@@ -131,9 +131,8 @@ def _warned(facts: Facts, warning_id: str, check: str, state: State) -> Iterator
 def ruleset(facts: Facts) -> Iterator[Finding]:
     """Our table is in the kernel, and is what the config wants."""
     if facts.refused:
-        yield Finding(
-            "ruleset", State.FAULT, f"the kernel does not take the ruleset: {facts.refused}", "see there"
-        )
+        text = f"the ruleset cannot be looked at or loaded: {facts.refused}"
+        yield Finding("ruleset", State.FAULT, text, facts.remedy or "see what `nftrtsp check` says")
     elif not facts.may_list:
         yield Finding("ruleset", State.UNKNOWN, "the ruleset can be looked at by root only", "run it as root")
     elif facts.ruleset is None:
@@ -234,7 +233,7 @@ def connections(facts: Facts) -> Iterator[Finding]:
     open_now = [flow for flow in controls if (flow.tcp_state or 0) <= _TCP_ESTABLISHED]
     without = sorted({roles.name(flow.orig.src) for flow in open_now if not flow.helper})
     if without:
-        text = f"the RTSP connection of {' and '.join(without)} is older than the ruleset and has no helper"
+        text = f"the RTSP connection of {listed(without)} is older than the ruleset and has no helper"
         remedy = "switch the box off and on, or `nftrtsp apply` again, which lets such connections start anew"
         yield Finding("connection", State.FAULT, text, remedy)
     elif open_now:

@@ -46,7 +46,8 @@ class Facts(msgspec.Struct, frozen=True):
     ``kind`` is the settled helper and ``why`` the reason for it; ``environment`` is what the diff warns of
     too; ``conntrack`` are the sysctls ``nf_conntrack_…`` by the rest of their names, those that this kernel
     lacks left out. ``ruleset`` is None where the table is absent, ``may_list`` False where it could not be
-    looked for, and ``refused`` says why the kernel would not take it. ``pinned`` is what is known of the
+    looked for, and ``refused`` says why it, or what we want,
+    could not be loaded or listed, with its ``remedy``. ``pinned`` is what is known of the
     loaded module. ``greeting`` is the running helper's, ``silent`` one that is there and does not answer;
     ``heard`` are the boxes that the router has a neighbour entry for.
     """
@@ -61,6 +62,7 @@ class Facts(msgspec.Struct, frozen=True):
     may_list: bool = True
     ruleset: Ruleset | None = None
     refused: str = ""
+    remedy: str = ""
     module: bool = False
     nat_module: bool = False
     pinned: bool | None = None

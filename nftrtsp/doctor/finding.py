@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -26,6 +27,11 @@ class Finding(msgspec.Struct, frozen=True):
     state: State
     text: str
     remedy: str = ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``A``, ``A and B`` or ``A, B and C``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def several(number: int, noun: str) -> str:

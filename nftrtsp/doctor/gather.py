@@ -139,7 +139,8 @@ def _with_ruleset(facts: Facts) -> Facts:
     except PrivilegeError:
         return change(facts, may_list=False, environment=environment.gather(None, facts.config, facts.kind))
     except NftrtspError as error:
-        return change(facts, refused=error.message)
+        reason = f"{error.place}: {error.message}" if error.place else error.message
+        return change(facts, refused=reason, remedy=error.remedy or "")
     form = "pinhole" if f"map {names.PINHOLE_MAP} " in listing else "ct helper"
     counters = {rule: int(packets) for packets, rule in _COUNTED.findall(listing)}
     return change(facts, ruleset=Ruleset(form, len(plan.changes), counters))

@@ -8,7 +8,7 @@ import msgspec
 
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.doctor.facts import Facts
-from nftrtsp.doctor.finding import Finding, State, several
+from nftrtsp.doctor.finding import Finding, State, listed, several
 
 _SILENT = 5  # seconds without a packet after which a film does not play
 
@@ -23,7 +23,7 @@ class Verdict(msgspec.Struct, frozen=True):
 def conclude(facts: Facts, findings: Sequence[Finding]) -> Verdict:
     """Return the verdict: the first fault is the cause to mend first."""
     faults = [finding for finding in findings if finding.state is State.FAULT]
-    playing = " and ".join(_playing(facts))
+    playing = listed(_playing(facts))
     if faults:
         first = faults[0]
         more = f" ({len(faults) - 1} more below)" if len(faults) > 1 else ""
@@ -33,13 +33,16 @@ def conclude(facts: Facts, findings: Sequence[Finding]) -> Verdict:
         return Verdict(True, f"VoD works here: a film plays at {playing}")
     unknown = [finding for finding in findings if finding.state is State.UNKNOWN and finding.remedy]
     if unknown:
-        checks = " and ".join(dict.fromkeys(finding.check for finding in unknown))
+        checks = listed(list(dict.fromkeys(finding.check for finding in unknown)))
         return Verdict(
             None, f"nothing seen that keeps VoD from working, but not everything: {checks} need root"
         )
     warnings = sum(finding.state is State.WARNING for finding in findings)
     but = f", with {several(warnings, 'warning')} below" if warnings else ""
-    return Verdict(True, f"VoD should work here{but}: nothing found that stops a film, none plays now")
+    # A pause other than the config's in the kernel leaves us without the measure for "plays".
+    known = facts.ruleset is not None and not facts.ruleset.changes
+    none = ", none plays now" if known else ""
+    return Verdict(True, f"VoD should work here{but}: nothing found that stops a film{none}")
 
 
 def _playing(facts: Facts) -> list[str]:

@@ -136,11 +136,11 @@ CASES = {
     ),
     "unknown service": (
         document(iptv=IPTV + '\nservices = ["ssh"]'),
-        "iptv.services[0]: 'ssh' is none of them; choose one of igmp, icmp, dhcp, rip",
+        "iptv.services[0]: 'ssh' is not known; choose one of igmp, icmp, dhcp, rip",
     ),
     "unknown policy": (
         document(iptv=IPTV + '\npolicy = "reject"'),
-        "iptv.policy: 'reject' is none of them; choose one of drop, accept",
+        "iptv.policy: 'reject' is not known; choose one of drop, accept",
     ),
     "text for a truth": (
         document(iptv=IPTV + '\nfull_cone = "yes"'),
@@ -160,7 +160,7 @@ CASES = {
     ),
     "unknown helper": (
         document(rtsp='helper = "magic"'),
-        "rtsp.helper: 'magic' is none of them; choose one of auto, kernel, userspace, pinhole",
+        "rtsp.helper: 'magic' is not known; choose one of auto, kernel, userspace, pinhole",
     ),
     "unknown unit of time": (
         document(rtsp='pause = "1w"'),

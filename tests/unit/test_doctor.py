@@ -13,7 +13,7 @@ from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import IPPROTO_TCP, IPPROTO_UDP, Flow, Tuple
 from nftrtsp.doctor.checks import diagnose
 from nftrtsp.doctor.facts import Facts, Link, Route, Ruleset
-from nftrtsp.doctor.finding import Finding, State
+from nftrtsp.doctor.finding import Finding, State, listed
 from nftrtsp.doctor.verdict import conclude
 from nftrtsp.ruleset.environment import Drop
 from nftrtsp.ruleset.environment import Facts as Environment
@@ -155,11 +155,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
     ),
     "ruleset absent": ({"ruleset": None}, "ruleset", FAULT, "not loaded", "nftrtsp apply"),
     "ruleset refused": (
-        {"ruleset": None, "refused": "this kernel has no nf_tables"},
+        {"ruleset": None, "refused": "libnftables is not installed", "remedy": "apt-get install it"},
         "ruleset",
         FAULT,
-        "has no nf_tables",
-        "",
+        "libnftables is not installed",
+        "apt-get install it",
     ),
     "ruleset of the other form": (
         {"ruleset": Ruleset("pinhole", 5)},
@@ -443,3 +443,7 @@ def test_snat_to_an_address_that_the_router_does_not_have() -> None:
     (found,) = not_ok(diagnose(facts))
     assert found.state is FAULT
     assert "10.214.0.9, which this router does not have" in found.text
+
+
+def test_three_boxes_are_listed_as_people_say_it() -> None:
+    assert [listed(["A"]), listed(["A", "B"]), listed(["A", "B", "C"])] == ["A", "A and B", "A, B and C"]

@@ -139,3 +139,10 @@ def test_write_says_where_it_may_not(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         write(tmp_path / "file" / "nftrtsp.toml", "text")
+
+
+def test_a_draft_that_cannot_be_written_leaves_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "nftrtsp.toml").mkdir()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write(tmp_path / "nftrtsp.toml", "text", overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["nftrtsp.toml"]
