@@ -109,7 +109,7 @@ class Connection:
     def _setup(self, request: Message, number: int, how: Behaviour) -> Answer:
         if how.setup_status != 200:
             return how.setup_status, {}, ""
-        chosen = _choose_transport(request.headers.get("transport", ""))
+        chosen = choose_transport(request.headers.get("transport", ""))
         if chosen is None:
             return 461, {}, ""
         protocol, asked = chosen
@@ -310,7 +310,7 @@ class Provider:
                 connection.expire()
 
 
-def _choose_transport(header: str) -> tuple[str, dict[str, str]] | None:
+def choose_transport(header: str) -> tuple[str, dict[str, str]] | None:
     """Return the first transport of the header that the provider can do: protocol, and its parameters."""
     for choice in header.split(","):
         asked = dialogue.parameters(choice)
