@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ def monitor(  # noqa: PLR0917 - click passes them by name
     from nftrtsp.monitor.app import Monitor
 
     app = Monitor(feed, light=light)
+    gc.freeze()  # what was imported stays anyway: a collection must not walk it while a key waits
     app.run()
     if feed.failure is not None:
         raise feed.failure
