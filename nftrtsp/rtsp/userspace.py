@@ -34,6 +34,7 @@ from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 KIND = "userspace"
 _EXPECT_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_expect_max")
+_EXPECT_SPARE = 256  # for the expectations of other helpers
 _TICK = 0.1  # seconds between looks at packets that wait
 _SWEEP = 5.0  # seconds between looks at sessions and expectations
 _BIND_PATIENCE = 3.0  # seconds for a forerunner that was killed to let go of the queue
@@ -228,9 +229,11 @@ def _policy_timeout(wanted: cthelper.Registration) -> int:
 
 def _raise_expect_max(config: Config, service: Service) -> None:
     """Let the kernel hold as many expectations as we may open; its own limit is 256 to 1,024."""
-    wanted = config.rtsp.max_total + 256
+    rtsp = config.rtsp
+    most = min(rtsp.max_total, len(config.stb) * rtsp.max_per_stb or rtsp.max_total)
+    wanted = most + _EXPECT_SPARE
     try:
         if int(_EXPECT_MAX.read_text()) < wanted:
             _EXPECT_MAX.write_text(f"{wanted}\n")
-    except (OSError, ValueError):
-        service.say(f"{_EXPECT_MAX} could not be raised to {wanted}; beyond it ways are refused")
+    except (OSError, ValueError):  # a network namespace may not: it is the machine's
+        service.say(f"{_EXPECT_MAX} is below {wanted} and could not be raised; ways beyond it are refused")
