@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -32,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("doctor", "doctor", "Why does VoD not work here?"),
     "lab": ("lab", "lab", "A self-contained network to try it all in"),
 }
+
+
+#: A disk that is full or ails can end any command that writes.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class LazyGroup(click.Group):
@@ -83,5 +88,13 @@ def main() -> None:
         # The reader has closed; a second error while Python flushes stdout at exit would be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        # What is left in stdout's buffer would be an error again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = error.filename or "stdout"
+        click.echo(f"nftrtsp: {place}: cannot be written: {error.strerror}; make room there", err=True)
+        sys.exit(2)
     else:
         sys.exit(code if isinstance(code, int) else 0)
