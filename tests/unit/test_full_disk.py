@@ -14,7 +14,9 @@ NFTRTSP = [sys.executable, "-c", "from nftrtsp.cli import main; main()"]
 
 @pytest.mark.parametrize("arguments", [["--help"], ["lab", "break"], ["generate", "--help"]])
 def test_stdout_on_a_full_disk_is_told_in_one_sentence(arguments: list[str]) -> None:
-    with open("/dev/full", "w") as full:
-        run = subprocess.run([*NFTRTSP, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [*NFTRTSP, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False
+        )
     assert run.returncode == 2
     assert run.stderr == "nftrtsp: stdout: cannot be written: No space left on device; make room there\n"
