@@ -57,7 +57,7 @@ def main() -> int:
             media["missing"] == 0 and media["mbps"] >= 0.95 * RATE / 1e6,
         ),
         Row(
-            f"{BOXES} boxes ask within {WITHIN:.0f} s (here {many['took']:.0f} s: the boxes are emulated too): "
+            f"{BOXES} boxes ask within {WITHIN:.0f} s (here {many['took']:.0f} s: all is emulated): "
             "ways open",
             f"{many['opened']} (p99 {many['p99']:.0f} ms), first packet of {many['arrived']} films",
             "",
