@@ -28,23 +28,13 @@ from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow, Tuple
 from nftrtsp.conntrack.role import Role, Roles
-from nftrtsp.rtsp import telling
+from nftrtsp.rtsp import patience, reception, telling
 from nftrtsp.rtsp.box import Box, Control
-from nftrtsp.rtsp.film import Film, Media, Phase, StepKind, Way, after_gap, milliseconds, way_of
-
-WAIT_AFTER_PLAY = 5.0  # so long a film may take to come after PLAY
-WAIT_AFTER_WAY = 10.0  # the same where nobody can see PLAY
-QUIET = 4.0  # so long without a packet is a pause, or a server that is gone
-ASKING = 30.0  # a connection that asks for nothing for so long is idle
-SILENT_BOX = 90.0  # keep-alives come every 20-30 s: three missed
-AFTER_FAILURE = 60.0  # so long a failure without a connection stays the box's state
-TRAILING = 3.0  # packets still under way after TEARDOWN
+from nftrtsp.rtsp.film import Film, Media, Phase, StepKind, Way, milliseconds, way_of
 
 MOST_BOXES = 256
 
 _STATES_CLOSING = frozenset({4, 5, 6, 7, 8})  # FIN_WAIT … CLOSE. Source: nf_conntrack_tcp.h
-_SYN_SENT = 1
-_PREFIX = "the control connection"
 
 
 class Guesses(Roles):
@@ -93,7 +83,7 @@ class Sessions:
             if role is Role.CONTROL:
                 self._control_event(event.type, event.flow, event.time)
             elif role is Role.MEDIA:
-                self._media_event(event)
+                reception.heard(self, event)
         elif event.expectation is not None and self.roles.concerns(event.expectation):
             way = way_of(event.expectation, event.time)
             if way and event.type is EventType.EXPECT_NEW:
@@ -122,11 +112,11 @@ class Sessions:
             if role is Role.CONTROL:
                 self._control_listed(flow, time)
             elif role is Role.MEDIA:
-                self._media_listed(flow, time)
+                reception.listed(self, flow, time)
         if expectations is not None:
             self._ways_listed(expectations, time)
         if complete:
-            self._forget_absent(time)
+            reception.forget_absent(self, time)
 
     def helper(self, line: Mapping[str, Any]) -> None:
         """Take one line that a running helper published; lines of unknown shape are passed over."""
@@ -161,7 +151,7 @@ class Sessions:
                 )
         elif film.pinned is not None and str(IPv4Address(film.pinned)) != source:
             text = f"{packets} packets from {sender} came and were dropped: the way accepts only "
-            film.fail(time, StepKind.STRAY, text + str(IPv4Address(film.pinned)), _PINNED_REMEDY)
+            film.fail(time, StepKind.STRAY, text + str(IPv4Address(film.pinned)), patience.PINNED_REMEDY)
         elif film.waiting_since is not None and time - film.waiting_since > 1.0:
             text = f"packets from {sender} reach the router and do not get through to the box"
             remedy = "see the drop counters with `nftrtsp doctor`, and whether another table drops them"
@@ -173,9 +163,9 @@ class Sessions:
         for box in self.boxes.values():
             for film in box.films:
                 if film.live:
-                    self._tick_film(film, now)
+                    patience.tick_film(self, film, now)
             box.history.append(box.rate or 0.0)
-            box.state = self._state(box, now)
+            box.state = patience.state_of(self, box, now)
 
     def shift(self, seconds: float) -> None:
         """The wall clock was set by ``seconds``: move every time that was noted."""
@@ -402,192 +392,6 @@ class Sessions:
                 expired = reason or "nothing came before it closed"
                 film.note(time, StepKind.WAY_CLOSED, expired)
 
-    # -- media flows ---------------------------------------------------------------------------------------
-
-    def _media_event(self, event: Event) -> None:
-        flow, time = event.flow, event.time
-        assert flow is not None  # noqa: S101 - the caller has looked
-        key = (flow.orig, flow.zone)
-        if event.type is EventType.DESTROY:
-            media = self.media.pop(key, None)
-            if media is not None:
-                self._media_gone(media, time)
-            return
-        media = self.media.get(key)
-        if media is None:
-            self._media_new(flow, time, found=event.type is not EventType.NEW or event.found)
-        elif flow.master is not None and media.flow.master is None:
-            media.flow = flow
-
-    def _media_new(self, flow: Flow, time: float, *, found: bool) -> Media | None:
-        stb = _stb_of_media(flow)
-        media = self.media[(flow.orig, flow.zone)] = Media(flow, time, seen=time)
-        if stb is None or not self._is_box(stb):
-            return media
-        port = flow.reply.sport or flow.orig.dport or 0
-        film = self.live_film(stb, port) or self.live_film(stb, flow.orig.dport or 0)
-        if film is None and (ended := self._just_ended(stb, port, time)):
-            media.film = ended
-            return media
-        if film is None:
-            # A film that this monitor did not see begin.
-            film = self.new_film(stb, port, time)
-            if flow.master is not None:
-                film.client = f"{flow.master.source}:{flow.master.sport}"
-                film.server = f"{flow.master.destination}:{flow.master.dport}"
-            if found:
-                film.note(time, StepKind.FOUND, f"was there already, from {media.source}")
-        media.film = film
-        film.media.append(media)
-        if not found:
-            media.active = time
-            self._packets(film, media, time, exact=True)
-        return media
-
-    def _just_ended(self, stb: bytes, port: int, time: float) -> Film | None:
-        """Return the film whose packets may still be under way, or that an old listing still shows."""
-        box = self.boxes.get(stb)
-        for film in reversed(box.films if box else ()):
-            if film.port == port:
-                return film if film.ended is not None and time - film.ended < TRAILING else None
-        return None
-
-    def _is_box(self, stb: bytes) -> bool:
-        return stb in self.boxes or self.roles.may_ask(stb)
-
-    def _media_listed(self, flow: Flow, time: float) -> None:
-        media = self.media.get((flow.orig, flow.zone))
-        if media is None:
-            media = self._media_new(flow, time, found=True)
-            if media is None:
-                return
-        if media.listed(flow, time):
-            self._media_came(media, time)
-
-    def _media_came(self, media: Media, time: float) -> None:
-        """Packets came since the last listing: give them to the film that they belong to now."""
-        film = media.film
-        if film is None or not film.live:
-            stb = _stb_of_media(media.flow)
-            port = media.flow.reply.sport or media.flow.orig.dport or 0
-            newer = self.live_film(stb, port) if stb else None
-            if newer is None:
-                if film is None or time - (film.ended or time) < TRAILING:
-                    return
-                newer = self.new_film(film.stb, film.port, time)
-                newer.note(time, StepKind.FOUND, f"packets from {media.source} come again, unasked")
-            media.film = film = newer
-            film.media.append(media)
-        self._packets(film, media, time, exact=False)
-
-    def _packets(self, film: Film, media: Media, time: float, *, exact: bool) -> None:
-        if film.pause_said and film.quiet_since is not None and time - film.quiet_since < TRAILING:
-            return  # packets from before the pause, counted after it
-        if film.first_packet is None:
-            film.first_packet = time
-            since = film.waiting_since if film.waiting_since is not None else film.asked
-            after = ""
-            if since is not None and time >= since:
-                after = f"after {'' if exact else 'at most '}{milliseconds(time - since)} "
-            if not any(step.kind is StepKind.FOUND for step in film.steps):
-                film.note(time, StepKind.FIRST_PACKET, f"{after}from {media.source}")
-        elif len(film.media) > 1 and media.since > film.first_packet:
-            film.hint(time, StepKind.SOURCE, f"the film comes from {media.source} now")
-        if film.phase is not Phase.PLAYING:
-            again = film.phase is Phase.PAUSED or film.quiet_since is not None
-            film.phase = Phase.PLAYING
-            film.failure = None
-            if again:
-                gap = time - film.quiet_since if film.quiet_since is not None else 0.0
-                film.note(time, StepKind.PLAYING, f"packets come again{after_gap(gap)}")
-        film.quiet_since = None
-
-    def _media_gone(self, media: Media, time: float) -> None:
-        film = media.film
-        if film is None or media not in film.media:
-            return
-        film.media.remove(media)
-        if not film.live or film.media:
-            return
-        if film.teardown_said or film.connection_closed:
-            self.end(film, time)
-        elif film.ways or film.client in self.controls:
-            self._silent(film, time)
-        else:
-            film.note(time, StepKind.CLOSED, "the media flow is gone from conntrack")
-            self.end(film, time)
-
-    def _forget_absent(self, time: float) -> None:
-        # Connections first: a film whose connection and flow are both gone has ended, not paused.
-        for client, control in list(self.controls.items()):
-            if control.listed and control.seen < time - 0.05:
-                control.misses += 1
-                if control.misses > 1:
-                    self.close_control(client, time)
-        for key, media in list(self.media.items()):
-            if media.seen < time - 0.05:
-                media.misses += 1
-                if media.misses > 1:
-                    del self.media[key]
-                    self._media_gone(media, time)
-
-    # -- time passes ---------------------------------------------------------------------------------------
-
-    def _tick_film(self, film: Film, now: float) -> None:
-        if film.phase is Phase.PLAYING:
-            latest = max((media.active or media.since for media in film.media), default=film.began)
-            if now - latest > QUIET:
-                self._silent(film, latest)
-            else:
-                self._listen_for_box(film, now)
-        elif film.phase is Phase.WAITING:
-            self._waited(film, now)
-        elif film.phase is Phase.ASKING and self._unanswered(film, now):
-            remedy = "is the RTSP server reachable? See `nftrtsp doctor`"
-            text = f"the RTSP server has not answered SETUP for {WAIT_AFTER_PLAY:.0f} s"
-            film.fail(now, StepKind.ANSWER, text, remedy)
-
-    def _unanswered(self, film: Film, now: float) -> bool:
-        late = film.asked is not None and now - film.asked > WAIT_AFTER_PLAY
-        return self.helper_speaks and late and not film.answered
-
-    def _silent(self, film: Film, since: float) -> None:
-        """No packet for a while: a pause, the end, or a server that is gone."""
-        film.quiet_since = since
-        if film.teardown_said or film.connection_closed:
-            self.end(film, since)
-        elif film.pause_said:
-            film.phase = Phase.PAUSED
-        elif self.helper_speaks and film.play_said:
-            # The helper sees every PAUSE: there was none.
-            text = "packets stopped without PAUSE: the media server, or the line to it, is gone"
-            film.fail(since, StepKind.QUIET, text, "play the film again; if it stops again, ask the provider")
-        else:
-            film.phase = Phase.PAUSED
-            film.note(since, StepKind.QUIET, "no packets: paused, or the media server stopped")
-
-    def _listen_for_box(self, film: Film, now: float) -> None:
-        control = self.controls.get(film.client)
-        if control is not None and control.packets and now - control.heard > SILENT_BOX:
-            text = f"the box has said nothing for {SILENT_BOX:.0f} s: switched off, or its cable is out?"
-            film.hint(now, StepKind.QUIET, text, failed=True, remedy="look at the box")
-
-    def _waited(self, film: Film, now: float) -> None:
-        since = film.waiting_since if film.waiting_since is not None else film.began
-        limit = WAIT_AFTER_PLAY if film.play_said else WAIT_AFTER_WAY
-        if now - since <= limit:
-            return
-        if film.pinned is not None:
-            only = IPv4Address(film.pinned)
-            text = (
-                f"no packet in {limit:.0f} s: the way is pinned to {only}, and films come from other servers"
-            )
-            film.fail(since + limit, StepKind.NO_FILM, text, _PINNED_REMEDY)
-        else:
-            text = f"the way is open, but no packet of the film came in {limit:.0f} s"
-            remedy = "does the IPTV side deliver? Check routes and rp_filter with `nftrtsp doctor`"
-            film.fail(since + limit, StepKind.NO_FILM, text, remedy)
-
     def end(self, film: Film, time: float) -> None:
         """End a film; its ways are no longer counted."""
         film.phase = Phase.ENDED
@@ -608,32 +412,7 @@ class Sessions:
             return False
         return now - control.opened > 2.0
 
-    def _state(self, box: Box, now: float) -> Phase | None:
-        """Return the state of a box; None is idle."""
-        film = box.film
-        if film is not None:
-            return film.phase
-        last = box.films[-1] if box.films else None
-        if last is not None and last.failure is not None and now - (last.ended or now) < AFTER_FAILURE:
-            return Phase.NO_FILM
-        for control in box.controls.values():
-            if self.helperless(control, now):
-                return Phase.NO_FILM
-            if now - max(control.heard, control.opened) < ASKING:
-                return Phase.ASKING
-        return None
-
-
-_PINNED_REMEDY = "use the userspace or pinhole helper (rtsp.helper), or a module that expects any source"
-
 
 def _outer_ports(film: Film) -> set[int]:
     """Return the ports on the IPTV side where a film's packets must arrive."""
     return {way.port for way in film.ways.values()} or {film.port}
-
-
-def _stb_of_media(flow: Flow) -> bytes | None:
-    """Return the box of a media flow: where the packets go after translation, else the master's sender."""
-    if flow.reply.src != flow.orig.dst:
-        return flow.reply.src
-    return flow.master.src if flow.master is not None else flow.reply.src

@@ -27,9 +27,9 @@ def _hello(sessions: Sessions, line: Mapping[str, Any], time: float) -> None:
         if way.kind == "pinhole":
             sessions.close_way(key, time)
     for data in line.get("ways") or ():
-        way = way_from_json(data, time) if isinstance(data, Mapping) else None
-        if way is not None:
-            sessions.open_way(way, found=True)
+        told = way_from_json(data, time) if isinstance(data, Mapping) else None
+        if told is not None:
+            sessions.open_way(told, found=True)
 
 
 def _open(sessions: Sessions, line: Mapping[str, Any], time: float) -> None:
