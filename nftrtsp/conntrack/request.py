@@ -55,6 +55,12 @@ class DumpFilter(msgspec.Struct, frozen=True, gc=False):
     zone: int | None = None
     family: int = 0
 
+    @property
+    def needs_both_families(self) -> bool:
+        """Whether it asks for ports of any family: the kernel's tuple filter wants one."""
+        matches = [match for match in (self.orig, self.reply) if match is not None]
+        return not self.family and bool(matches) and not any(match.family for match in matches)
+
     def accepts(self, flow: Flow) -> bool:
         """Whether ``flow`` is wanted."""
         if self.mark is not None and flow.mark & self.mark[1] != self.mark[0]:
@@ -169,7 +175,7 @@ def dump_flows(wanted: DumpFilter, *, sequence: int, tuples: bool = True) -> byt
 
 
 def _family(wanted: DumpFilter) -> int:
-    """Tuple filters need a family; ports alone are asked for in IPv4."""
+    """Tuple filters need a family: that of their addresses."""
     implied = {match.family for match in (wanted.orig, wanted.reply) if match is not None} - {0}
     return implied.pop() if len(implied) == 1 else AF_INET
 

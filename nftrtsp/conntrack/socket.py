@@ -11,10 +11,12 @@ import errno
 from collections.abc import Iterator
 from typing import Self
 
+import msgspec
+
 from nftrtsp.conntrack import decode, request
 from nftrtsp.conntrack.decoder import Decoder
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Flow, Tuple
+from nftrtsp.conntrack.flow import AF_INET, AF_INET6, Flow, Tuple
 from nftrtsp.conntrack.netlink import Questions, open_netlink, refused
 from nftrtsp.conntrack.request import DumpFilter
 from nftrtsp.conntrack.subscription import ALL_GROUPS, RECEIVE_BUFFER, SO_RCVBUFFORCE, Subscription
@@ -55,6 +57,10 @@ class Conntrack:
     def dump_flows(self, wanted: DumpFilter | None = None) -> Iterator[Flow]:
         """Yield the flows that ``wanted`` accepts, filtered in the kernel where it can and here again."""
         wanted = wanted or EVERYTHING
+        if wanted.needs_both_families:
+            for family in (AF_INET, AF_INET6):
+                yield from self.dump_flows(msgspec.structs.replace(wanted, family=family))
+            return
         ask = request.dump_flows(wanted, sequence=self._questions.number())
         try:
             yield from self._flows(ask, wanted)

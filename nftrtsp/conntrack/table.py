@@ -29,7 +29,7 @@ from nftrtsp.config import Config
 from nftrtsp.conntrack.bpf import iptv_filter
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import IPPROTO_TCP, IPS_DST_NAT, IPS_EXPECTED, Flow, Tuple
+from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPS_DST_NAT, IPS_EXPECTED, Flow, Tuple
 from nftrtsp.conntrack.merge import merge
 from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.role import Part, Role, Roles
@@ -271,7 +271,9 @@ class Table:
         mark = self._config.rtsp.mark
         yield from self._asker.dump_flows(DumpFilter(mark=(mark.value, mark.mask)))
         for port in self._config.rtsp.ports:
-            yield from self._asker.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_TCP, dport=port)))
+            yield from self._asker.dump_flows(
+                DumpFilter(orig=Match(proto=IPPROTO_TCP, dport=port), family=AF_INET)
+            )
         for bit in (IPS_EXPECTED, IPS_DST_NAT):
             yield from self._asker.dump_flows(DumpFilter(status=(bit, bit)))
 
