@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,15 +67,12 @@ def up(stbs: int, media_servers: int, helper: str) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - as `ip netns exec`
     """Run a command in the router of a lab that is up."""
-    standing = _standing(lab_id)
-    process = standing.router.popen(list(command))
-    while True:
-        try:
-            code = process.wait()
-            break
-        except KeyboardInterrupt:
-            continue  # it goes to the command, which shares the terminal
-    click.get_current_context().exit(code if code >= 0 else 128 + abs(code))
+    router = _standing(lab_id).router
+    try:
+        # In place of this process: signals, the terminal and the exit code are the command's own.
+        os.execvpe("ip", router.words(command), router.lab.environment())
+    except FileNotFoundError:
+        raise LabError("there is no `ip`", place="lab", remedy="install iproute2") from None
 
 
 @lab.command()

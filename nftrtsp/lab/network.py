@@ -81,7 +81,7 @@ class Namespace:
         :class:`subprocess.CalledProcessError` (``check``) and :class:`subprocess.TimeoutExpired`.
         """
         completed: subprocess.CompletedProcess[str] = subprocess.run(
-            self._in_namespace(command),
+            self.words(command),
             check=check,
             capture_output=capture_output,
             text=text,
@@ -99,7 +99,7 @@ class Namespace:
         The process id is the command's own. What still runs when the lab closes is ended then.
         """
         process: subprocess.Popen[Any] = subprocess.Popen(
-            self._in_namespace(command), env=self.lab.environment(env), **options
+            self.words(command), env=self.lab.environment(env), **options
         )
         self.lab.track(process)
         return process
@@ -108,7 +108,8 @@ class Namespace:
         """Run a Python function in a thread that stands in this namespace; return what it returns."""
         return links.inside(self.name, function)
 
-    def _in_namespace(self, command: Sequence[str | Path]) -> list[str]:
+    def words(self, command: Sequence[str | Path]) -> list[str]:
+        """Return ``command`` with the words before it that have it run here."""
         return ["ip", "netns", "exec", self.name, *(str(word) for word in command)]
 
 
