@@ -19,7 +19,8 @@ from tests.integration.stand import NFTRTSP, SECOND_BOX, Stand, config, stand
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0
+PATIENCE = 60.0
+SOON = "5"  # seconds: an apply on a busy machine has ended by then
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def waiting(router: Stand) -> list[int]:
 
 def test_unconfirmed_goes_back_by_itself(router: Stand) -> None:
     before = router.table()
-    text = router.nftrtsp("apply", "--yes", "--confirm-within", "2")
+    text = router.nftrtsp("apply", "--yes", "--confirm-within", SOON)
     assert "open a NEW connection to the router, then run `nftrtsp confirm`" in text
     assert router.table() != before
     eventually(lambda: router.table() == before, "the old ruleset")
@@ -71,7 +72,7 @@ def test_unconfirmed_goes_back_by_itself(router: Stand) -> None:
 def test_chains_and_objects_that_come_and_go_are_back_too(router: Stand) -> None:
     before = router.table()
     router.config.write_text(config(iptv="policy = 'accept'\nfull_cone = true", rtsp="pause = '10m'"))
-    router.nftrtsp("apply", "--yes", "--confirm-within", "1")
+    router.nftrtsp("apply", "--yes", "--confirm-within", SOON)
     assert "chain input" not in router.table()
     eventually((router.state / "trial.reverted").is_dir, "taken back")
     assert router.table() == before
@@ -118,7 +119,7 @@ def test_remove_ends_a_trial(router: Stand) -> None:
 
 def test_the_first_apply_of_all_goes_back_to_nothing(tmp_path: Path) -> None:
     with stand(tmp_path) as router:
-        router.nftrtsp("apply", "--yes", "--confirm-within", "1")
+        router.nftrtsp("apply", "--yes", "--confirm-within", SOON)
         assert router.table() != ""
         eventually(lambda: router.nft("list", "ruleset") == "", "nothing, as before")
         assert "none to load" in router.nftrtsp("restore")
@@ -129,7 +130,7 @@ def test_the_way_back_works_when_the_program_is_gone(router: Stand) -> None:
     for name in ("nftrtsp", "rulesets"):
         shutil.copytree(ROOT / name, package / name)
     before = router.table()
-    done = router.run("env", f"PYTHONPATH={package}", *NFTRTSP, "apply", "--yes", "--confirm-within", "2")
+    done = router.run("env", f"PYTHONPATH={package}", *NFTRTSP, "apply", "--yes", "--confirm-within", SOON)
     assert done.returncode == 0
     shutil.rmtree(package)
     assert router.table() != before
@@ -139,7 +140,7 @@ def test_the_way_back_works_when_the_program_is_gone(router: Stand) -> None:
 def test_the_way_back_survives_the_death_of_the_whole_session(router: Stand) -> None:
     """As when SSH breaks: everything of the session gets SIGHUP, then SIGKILL."""
     before = router.table()
-    words = [*NFTRTSP, "apply", "--yes", "--confirm-within", "3"]
+    words = [*NFTRTSP, "apply", "--yes", "--confirm-within", SOON]
     command = " ".join(f"'{word}'" for word in words)
     session = subprocess.Popen(
         ["ip", "netns", "exec", router.name, "script", "-qec", command, "/dev/null"],
@@ -157,11 +158,11 @@ def test_the_way_back_survives_the_death_of_the_whole_session(router: Stand) -> 
 
 def test_a_watchdog_that_was_killed_too_is_made_up_for_by_the_next_command(router: Stand) -> None:
     before = router.table()
-    router.nftrtsp("apply", "--yes", "--confirm-within", "1")
+    router.nftrtsp("apply", "--yes", "--confirm-within", SOON)
     for pid in waiting(router):
         os.kill(pid, signal.SIGKILL)
-    time.sleep(1.2)
     assert router.table() != before
+    time.sleep(float(SOON))
     assert "not confirmed in time" in router.nftrtsp("restore")
     assert router.table() == before
 
@@ -217,7 +218,7 @@ def test_the_countdown_ends_with_the_confirmation_from_elsewhere(router: Stand) 
 
 
 def test_the_countdown_ends_with_the_way_back(router: Stand) -> None:
-    command = " ".join(f"'{word}'" for word in [*NFTRTSP, "apply", "--yes", "--confirm-within", "1"])
+    command = " ".join(f"'{word}'" for word in [*NFTRTSP, "apply", "--yes", "--confirm-within", SOON])
     done = router.run("script", "-qec", command, "/dev/null", check=False)
     assert done.returncode == 3
     assert "the old ruleset is back" in done.stdout

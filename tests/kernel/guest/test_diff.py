@@ -21,7 +21,7 @@ from nftrtsp.ruleset.render import render
 from nftrtsp.ruleset.scratch import Scratch
 
 CONFIGS = 60
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def some_config(pick: random.Random) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_unconfirmed_goes_back_on_this_nft_too(lab: Lab) -> None:
     lab.router.run(["nft", "add element inet nftrtsp pinholes { 27336 timeout 1h : 192.168.1.200 . 27336 }"])
     text = lab.config_path.read_text()
     lab.config_path.write_text(text.replace("[iptv]\n", '[iptv]\npolicy = "accept"\nfull_cone = true\n'))
-    lab.router.nftrtsp("apply", "--yes", "--confirm-within", "1")
+    lab.router.nftrtsp("apply", "--yes", "--confirm-within", "30")
     state = Path(lab.environment()["NFTRTSP_STATE_DIR"])
     end = time.monotonic() + PATIENCE
     while not (state / "trial.reverted").is_dir():
