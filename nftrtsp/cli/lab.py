@@ -70,7 +70,7 @@ def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - 
     router = _standing(lab_id).router
     try:
         # In place of this process: signals, the terminal and the exit code are the command's own.
-        os.execvpe("ip", router.words(command), router.lab.environment())
+        os.execvpe("ip", router.words(command), router.lab.environment())  # noqa: S606 - no shell, on purpose
     except FileNotFoundError:
         raise LabError("there is no `ip`", place="lab", remedy="install iproute2") from None
 
