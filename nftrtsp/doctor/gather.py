@@ -160,11 +160,11 @@ def _with_conntrack(facts: Facts) -> Facts:
 
 def _flows(conntrack: Any, config: Config) -> list[Flow]:
     """Return films, by their mark, and RTSP connections; the kernel picks them out of the others."""
-    from nftrtsp.conntrack.flow import IPPROTO_TCP
+    from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP
     from nftrtsp.conntrack.request import DumpFilter, Match
 
     mark = config.rtsp.mark
     found = list(conntrack.dump_flows(DumpFilter(mark=(mark.value, mark.mask))))
     for port in config.rtsp.ports:
-        found += conntrack.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_TCP, dport=port)))
+        found += conntrack.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_TCP, dport=port), family=AF_INET))
     return found

@@ -20,7 +20,7 @@ from typing import Any
 from nftrtsp import __version__
 from nftrtsp import config as configuration
 from nftrtsp.config import Config
-from nftrtsp.conntrack.flow import IPPROTO_TCP, Flow
+from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, Flow
 from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
@@ -231,10 +231,11 @@ class LiveFeed:
         started = time.monotonic()
         roles = self._table.roles
         with Conntrack() as conntrack:
+            asked = [Match(proto=IPPROTO_TCP, dport=port) for port in self._config.rtsp.ports]
             found = [
                 flow
-                for port in self._config.rtsp.ports
-                for flow in conntrack.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_TCP, dport=port)))
+                for match in asked
+                for flow in conntrack.dump_flows(DumpFilter(orig=match, family=AF_INET))
                 if roles.of(flow).role is Role.CONTROL
             ]
         self._controls = tuple(found[:MOST_FLOWS])
