@@ -81,5 +81,7 @@ def _carried(flow: Flow) -> str:
 
 def _meaning(flow: Flow, part: Part, config: Config) -> Cell:
     meaning = words.of_flow(flow, part.role, pause_of(flow, config))
+    if part.role is Role.MEDIA and part.stb is None:
+        return f"{meaning}, goes to no set-top box", "bad"
     style = "warn" if meaning.startswith("paused") else "good" if meaning.startswith("playing") else ""
     return meaning, style
