@@ -2,9 +2,9 @@
 
 usage (as root): python -m tests.integration.kills [COUNT]
 
-The kills are spread evenly over the whole course of `nftrtsp apply`, which is measured again and again, in turn
-with and without --confirm-within, and with the watchdog's own death in every fifth. COUNT (300) are those that
-found it running. Prints the counts.
+The kills are spread evenly over the whole course of `nftrtsp apply`, which is measured again and again, in
+turn with and without --confirm-within, with the watchdog's own death in every fifth. COUNT (300) are those
+that found it running. Prints the counts.
 """
 
 from __future__ import annotations
