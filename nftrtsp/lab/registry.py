@@ -86,30 +86,33 @@ def load(lab_id: str) -> Record:
 
 def labs() -> list[Record]:
     """Return the records of all labs of this machine, dead ones too, oldest first."""
-    with contextlib.suppress(FileNotFoundError):
-        folders = sorted(labs_dir().iterdir(), key=lambda folder: folder.stat().st_mtime)
-        records = []
-        for folder in folders:
-            with contextlib.suppress(LabError):
-                records.append(load(folder.name))
-        return records
-    return []
+    found: list[tuple[float, Record]] = []
+    for folder in labs_dir().glob("*"):
+        # A lab may go, or not have its record yet, while we look.
+        with contextlib.suppress(LabError, OSError):
+            found.append((folder.stat().st_mtime, load(folder.name)))
+    return [record for _time, record in sorted(found, key=lambda pair: pair[0])]
 
 
 def create_folder(lab_id: str) -> Path:
-    """Make the folder of a new lab, for root only (the helper's socket lies in it)."""
+    """Make and return the folder of a new lab."""
     folder = labs_dir() / lab_id
-    try:
-        folder.mkdir(mode=0o755, parents=True)
-    except PermissionError:
-        raise PrivilegeError(
-            "a lab needs network namespaces", place="lab", remedy="run it as root or with sudo"
-        ) from None
-    except OSError as error:
-        raise LabError(
-            f"cannot make {folder}: {error.strerror}", place="lab", remedy="set NFTRTSP_LAB_DIR"
-        ) from None
-    return folder
+    why: OSError | None = None
+    for _ in range(100):
+        try:
+            folder.mkdir(mode=0o755, parents=True)
+            return folder
+        except FileNotFoundError as error:  # just now the last lab took the folder of all labs with it
+            why = error
+        except PermissionError:
+            raise PrivilegeError(
+                "a lab needs network namespaces", place="lab", remedy="run it as root or with sudo"
+            ) from None
+        except OSError as error:
+            why = error
+            break
+    reason = why.strerror if why else "it goes again and again"
+    raise LabError(f"cannot make {folder}: {reason}", place="lab", remedy="set NFTRTSP_LAB_DIR")
 
 
 def hold(folder: Path) -> int:
