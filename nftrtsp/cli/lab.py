@@ -126,7 +126,7 @@ def play(  # noqa: PLR0917 - one for each option
 @click.option(
     "--seconds",
     type=click.FloatRange(2.0, 40.0),
-    help="Length of the films [default: 10, under the dashboard 30].",
+    help="Length of the films [default: 10, under the dashboard 25].",
 )
 @click.option("--text", is_flag=True, help="No dashboard, also on a terminal.")
 def demo(seconds: float | None, text: bool) -> None:
@@ -142,7 +142,7 @@ def demo(seconds: float | None, text: bool) -> None:
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not text
     dashboard = on_terminal and find_spec("nftrtsp.cli.monitor") is not None
     try:
-        outcome = story.play(Telling(), seconds=seconds or (30.0 if dashboard else 10.0), dashboard=dashboard)
+        outcome = story.play(Telling(), seconds=seconds or (25.0 if dashboard else 10.0), dashboard=dashboard)
     except KeyboardInterrupt:
         click.echo("\nnftrtsp: stopped; the lab is gone", err=True)
         click.get_current_context().exit(130)
