@@ -155,8 +155,9 @@ def _fields(data: Record, columns: int, indent: int = 1) -> Iterator[list[Span]]
 
 
 def _flat(part: Record, columns: int, indent: int) -> Iterator[list[Span]]:
-    pieces = [_text(key, value) for key, value in part.items() if value not in (None, "", False)]
-    pieces = ["failed" if piece == "yes" else piece for piece in pieces]
+    pieces = [_text(key, value) for key, value in part.items() if key != "failed" and value not in (None, "")]
+    if part.get("failed"):
+        pieces.insert(1, "✗")
     for index, piece in enumerate(words.wrap("  ".join(pieces), columns - indent - 4)):
         yield [
             (" " * (indent if index == 0 else indent + 2), ""),

@@ -1,7 +1,8 @@
 """The dashboard: how soon it is there, what it costs with films, in a storm, with many rows, over a day.
 
 It runs in a terminal of 120 by 36 that this process holds; time from key to redraw is from writing the key
-to the first byte of the new screen. The films are UDP flows with the media mark in a namespace of this run's own.
+to the first byte of the new screen. The films are UDP flows with the media mark in a namespace of this
+run's own.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ feed.stop()
 
 def record(lab: Lab, file: Path) -> subprocess.Popen[bytes]:
     """Start to record the lab's router; closing its stdin ends it."""
-    command = [sys.executable, "-c", _RECORDER, lab.config_path, file]
+    command: list[str | Path] = [sys.executable, "-c", _RECORDER, lab.config_path, file]
     return lab.router.popen(command, stdin=subprocess.PIPE)
 
 
