@@ -4,10 +4,11 @@
 #   tests/kernel/guest.sh bookworm python3 -m pytest tests/kernel/test_x.py
 #   tests/kernel/guest.sh trixie sh -c 'modprobe nfnetlink_cthelper && python3 -m nftrtsp.rtsp.userspace'
 #
-# In the guest: root, 2 processors, the checkout at /checkout (there the command starts; what it writes there is lost with
+# In the guest: root, the checkout at /checkout (there the command starts; what it writes there is lost with
 # the guest), nftrtsp and its dependencies importable, `nftrtsp` on PATH, $RESULTS (if set) read-write at /results, the
 # RTSP module in /opt/nftrtsp/module/{stock,any-source} (bookworm). No network but what the command makes. All is
 # emulated, 3 to 20 times slower than here; a boot takes about 20 s.
+# NFTRTSP_GUEST_CPUS (default 1: in emulation, waking another processor costs ten times what changing a process does),
 # NFTRTSP_GUEST_MEMORY (default 1G), NFTRTSP_GUEST_SECONDS (default 900): then the machine is stopped, status 124.
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
@@ -43,7 +44,7 @@ exec 3> >(cat)
 printer=$!
 timeout --signal=TERM --kill-after=10 "${NFTRTSP_GUEST_SECONDS:-900}" \
   vng --run "$kernel" --root-disk "$folder/root.ext4" --root-fstype ext4 --user root --disable-kvm \
-  --cpus 2 --memory "${NFTRTSP_GUEST_MEMORY:-1G}" "${share[@]}" -- "bash /run/command/run" </dev/null >&3 2>&1 3>&- &
+  --cpus "${NFTRTSP_GUEST_CPUS:-1}" --memory "${NFTRTSP_GUEST_MEMORY:-1G}" "${share[@]}" -- "bash /run/command/run" </dev/null >&3 2>&1 3>&- &
 guest=$!
 trap 'kill "$guest" 2>/dev/null; wait "$guest"; exit 143' TERM INT HUP
 status=0

@@ -8,9 +8,9 @@ cd "$(dirname "$0")/../.."
 [ "$(id -u)" -eq 0 ] || { echo "tests/kernel/run.sh: this needs root, to build images and to make namespaces" >&2; exit 1; }
 
 results=$(mktemp -d)
-child=
+children=()
 finish() {
-  [ -z "$child" ] || { kill "$child" 2>/dev/null && wait "$child"; } || true
+  [ ${#children[@]} -eq 0 ] || { kill "${children[@]}" 2>/dev/null && wait; } || true
   rm -rf "$results"
 }
 trap finish EXIT
@@ -18,19 +18,30 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 # In the background and waited for, so that a signal to this script is acted on at once.
-run() { "$@" & child=$!; wait "$child" && status=0 || status=$?; child=; }
+begin() { "$@" & children+=($!); }
+finished() { local child; for child in "${children[@]}"; do wait "$child" || status=$?; done; children=(); }
+status=0
 
 started=$SECONDS
-run tests/kernel/images.sh >/dev/null
+begin tests/kernel/images.sh >/dev/null
+finished
 [ "$status" -eq 0 ] || exit "$status"
 
 mkdir "$results/dkms"
 echo "==> contrib/dkms/install.sh in a copy of Debian 12"
-NFTRTSP_DKMS_OUT=$results/dkms run .venv/bin/python -m pytest -q --junitxml="$results/dkms.xml" "$@" \
+NFTRTSP_DKMS_OUT=$results/dkms begin .venv/bin/python -m pytest -q --junitxml="$results/dkms.xml" "$@" \
   tests/kernel/test_dkms.py
-for suite in bookworm trixie; do
-  echo "==> $suite in a virtual machine"
-  RESULTS=$results run tests/kernel/guest.sh "$suite" python3 -m pytest -v -p no:cacheprovider --durations=5 \
-    --junitxml="/results/$suite.xml" "$@" tests/kernel/guest
-done
+finished
+
+# Side by side: a guest has one processor. A line tells by its first word whose it is.
+guest() {
+  RESULTS=$results exec tests/kernel/guest.sh "$1" python3 -m pytest -v -p no:cacheprovider --durations=5 \
+    --junitxml="/results/$1.xml" "${@:2}" tests/kernel/guest > >(exec sed -u "s/^/$1: /")
+}
+echo "==> the same tests in virtual machines with Debian 12 (bookworm) and Debian 13 (trixie)"
+export NFTRTSP_GUEST_SECONDS=2400
+begin guest bookworm "$@"
+begin guest trixie "$@"
+finished
+
 .venv/bin/python -m tests.kernel.counts "$results" "$((SECONDS - started))" dkms bookworm trixie

@@ -52,17 +52,15 @@ def settled(film: Film) -> Report:
     return report
 
 
-def play_from_unknown_servers(router: Router, *, seen_as: str = "") -> None:
+def play_from_unknown_servers(router: Router) -> None:
     """The whole dialogue, with every film sent by a media server that the router was not told of.
 
-    The boxes see the media servers' own addresses, or all films come from ``seen_as``.
+    The boxes see the media servers' own addresses.
     """
     reports = play_whole_dialogue(router)
     media = {str(FIRST_MEDIA_SERVER + number) for number in range(3)}
     assert {address(source) for film in router.provider.sessions()[-3:] for source in film.sources} == media
-    assert {address(source) for report in reports for source in report.sources} == (
-        {seen_as} if seen_as else media
-    )
+    assert {address(source) for report in reports for source in report.sources} == media
 
 
 def address(source: str) -> str:

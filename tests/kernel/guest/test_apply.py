@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from nftrtsp.lab.network import Lab
-
-PROFILES = sorted(path.stem for path in (Path(__file__).parents[3] / "rulesets").glob("*.toml"))
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +15,11 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-@pytest.mark.parametrize("cone", ["", "full_cone = true\n"], ids=["", "full_cone"])
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    ("profile", "cone"),
+    [("generic", ""), ("china-unicom", ""), ("movistar", "full_cone = true\n")],
+    ids=["generic", "china-unicom", "movistar-full_cone"],
+)
 def test_nothing_differs_after_apply(lab: Lab, profile: str, cone: str) -> None:
     lab.write_config(helper="pinhole")
     text = lab.config_path.read_text().replace('"movistar"', f'"{profile}"')
