@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NFTRTSP := .venv/bin/nftrtsp
 
-.PHONY: help setup demo test check test-kernel bench goldens fuzz clean
+.PHONY: help setup demo test check test-kernel bench goldens pictures fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ fuzz: setup-dev ## coverage-guided fuzzing of all that reads bytes from others
 
 goldens: setup-dev ## write the golden rulesets anew; review the diff
 	.venv/bin/python -m tests.unit.goldens
+
+pictures: setup-dev ## draw the dashboard's pictures anew from the recording that ships
+	.venv/bin/python -m tests.unit.pictures
 
 clean: ## remove the virtual environment and caches of the checkout
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

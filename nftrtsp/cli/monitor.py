@@ -85,6 +85,6 @@ def _feed(config_path: Path | None, record: Path | None, replay: Path | None, sp
 
 def _config(path: Path, *, named: bool) -> Config | None:
     """Return the configuration; None where the default file is not there and none was named."""
-    if not named and "NFTRTSP_CONFIG" not in os.environ and not path.exists():
+    if not named and not os.environ.get("NFTRTSP_CONFIG") and not path.exists():
         return None
     return load_config(path)
