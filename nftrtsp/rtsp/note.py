@@ -32,7 +32,11 @@ class Note(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def note(event: str, connection: Connection | None = None, **parts: Any) -> Note:
-    """Return a note about ``connection``."""
+    """Return a note about ``connection``.
+
+    Its texts are printable: what a box or a server made up ends on terminals and in logs.
+    """
+    parts = {key: _printable(part) if isinstance(part, str) else part for key, part in parts.items()}
     if connection is None:
         return Note(event, **parts)
     return Note(
@@ -42,3 +46,9 @@ def note(event: str, connection: Connection | None = None, **parts: Any) -> Note
         server=connection.server_text,
         **parts,
     )
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

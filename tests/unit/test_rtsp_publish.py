@@ -14,7 +14,7 @@ import pytest
 
 from nftrtsp.errors import BusyError, StateError
 from nftrtsp.rtsp.lock import Lock
-from nftrtsp.rtsp.note import Note
+from nftrtsp.rtsp.note import Note, note
 from nftrtsp.rtsp.notify import notify, watchdog_interval
 from nftrtsp.rtsp.publish import Publisher, Subscription, ask, subscribe
 
@@ -163,3 +163,8 @@ def test_the_watchdog_is_fed_in_half_the_time_it_allows(
     monkeypatch.setenv("WATCHDOG_USEC", usec)
     monkeypatch.setenv("WATCHDOG_PID", pid or str(os.getpid()))
     assert watchdog_interval() == expected
+
+
+def test_what_a_box_made_up_cannot_steer_a_terminal() -> None:
+    told = note("setup", uri="rtsp://x/\x1b]0;t\x07é\n", reason="Sí, vale", port=27336)
+    assert (told.uri, told.reason, told.port) == ("rtsp://x/\\x1b]0;t\\x07é\\n", "Sí, vale", 27336)
