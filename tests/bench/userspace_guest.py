@@ -16,14 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nftrtsp.lab.network import Lab
 from nftrtsp.rtsp import cthelper
 from nftrtsp.rtsp.publish import Subscription
-from tests.bench.bench_pinhole import BOXES, FIRST, WITHIN, Crowd, lines, peak_memory, setup, udp, ways
+from tests.bench.bench_pinhole import BOXES, FIRST, ROUTER, WITHIN, lines, peak_memory, setup, udp, ways
 
 MODULE = Path("/opt/nftrtsp/module/any-source")
 SETUPS = 200
@@ -73,16 +73,50 @@ def connect(lab: Lab) -> Subscription:
     raise SystemExit("the helper did not start")
 
 
-class SlowCrowd(Crowd):
-    """The thousand boxes with all the time they need: the emulated machine cannot ask so fast itself."""
+class Crowd:
+    """A thousand boxes, one loop: each connects, asks, plays, and waits for its film.
+
+    They have all the time they need: the emulated machine cannot ask as fast as they should.
+    """
 
     def __init__(self, lab: Lab, subscription: Subscription) -> None:
-        super().__init__(lab, subscription)
+        self.lab, self.subscription = lab, subscription
+        self.loop = selectors.DefaultSelector()
+        self.sent: dict[int, float] = {}
+        self.opened: dict[int, float] = {}
+        self.arrived: set[int] = set()
+        self.films: list[tuple[float, int]] = []  # when they begin, where they go
+        self.media = lab.isp.call(lambda: udp(str(lab.media_servers[0]), 5000))
+        self.listener = lab.isp.call(lambda: socket.create_server((str(lab.rtsp_server), 554), backlog=BOXES))
+        self.listener.setblocking(False)
+        # All sockets in one go: entering a namespace takes long here.
         self.ready = iter(lab.stbs[0].call(self.make))
+        self.sockets: list[socket.socket] = [self.media, self.listener]
 
     def make(self) -> list[tuple[socket.socket, socket.socket]]:
-        """Make all sockets in one go: entering a namespace takes long here."""
         return [(udp(str(FIRST + number), 10000 + 2 * number), socket.socket()) for number in range(BOXES)]
+
+    def watch(self, one: socket.socket, ready: Callable[[], None]) -> None:
+        self.sockets.append(one)
+        self.loop.register(one, selectors.EVENT_READ, ready)
+
+    def accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                peer, _ = self.listener.accept()
+                self.watch(peer, lambda peer=peer: self.serve(peer))  # type: ignore[misc]
+
+    def serve(self, peer: socket.socket) -> None:
+        """Answer SETUP and PLAY; the film begins a little after the answer."""
+        said = peer.recv(4096).decode()
+        if said.startswith("SETUP"):
+            peer.sendall(
+                lines("RTSP/1.0 200 OK", "CSeq: 1", "Session: s" + said.partition("client_port=")[2])
+            )
+        elif said.startswith("PLAY"):
+            port = int(said.partition("Session: s")[2].split("\r\n")[0])
+            peer.sendall(lines("RTSP/1.0 200 OK", "CSeq: 2"))
+            self.films.append((time.monotonic() + 0.02, port))
 
     def box(self, number: int) -> None:
         """Let one more box ask."""
@@ -90,10 +124,14 @@ class SlowCrowd(Crowd):
         port = 10000 + 2 * number
         line.bind((str(FIRST + number), 0))
         line.connect((str(self.lab.rtsp_server), 554))
-        self.watch(film, lambda: self.film(film, port))
+        self.watch(film, lambda: self.arrived.add(port) if film.recv(100) else None)
         self.watch(line, lambda: self.answered(line, port))
         self.sent[port] = time.time()
         line.sendall(setup(1, port))
+
+    def answered(self, line: socket.socket, port: int) -> None:
+        if b"CSeq: 1\r\n" in line.recv(4096):
+            line.sendall(lines("PLAY rtsp://s/f RTSP/1.0", "CSeq: 2", f"Session: s{port}"))
 
     def run(self) -> None:
         """Let all ask, evenly spread over the time as far as this machine can, and wait for all films."""
@@ -103,13 +141,20 @@ class SlowCrowd(Crowd):
         )
         began = time.monotonic()
         asked = 0
-        while (now := time.monotonic() - began) < LONGEST and len(self.arrived) < BOXES:
-            if asked < BOXES and now >= asked * WITHIN / BOXES:
+        while (now := time.monotonic()) - began < LONGEST and len(self.arrived) < BOXES:
+            if asked < BOXES and now - began >= asked * WITHIN / BOXES:
                 self.box(asked)
                 asked += 1
-            for key, _ in self.loop.select(0 if asked < BOXES else 1):
+            while self.films and self.films[0][0] <= now:
+                self.media.sendto(b"film", (ROUTER, self.films.pop(0)[1]))
+            for key, _ in self.loop.select(0.002):
                 key.data()
         self.took = max(self.sent.values()) - min(self.sent.values())
+
+    def close(self) -> None:
+        self.loop.close()
+        for one in self.sockets:
+            one.close()
 
 
 def call(lab: Lab) -> tuple[socket.socket, socket.socket]:
@@ -187,7 +232,7 @@ def crowd(lab: Lab, helper: int, subscription: Subscription) -> dict[str, Any]:
     """Let a thousand boxes ask within ten seconds."""
     addresses = "".join(f"address add {FIRST + number}/32 dev lo\n" for number in range(BOXES))
     lab.stbs[0].run(["ip", "-batch", "-"], input=addresses)
-    everyone = SlowCrowd(lab, subscription)
+    everyone = Crowd(lab, subscription)
     everyone.run()
     everyone.close()
     opened = everyone.opened
