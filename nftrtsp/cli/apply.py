@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nftrtsp.cli.generate import helper_option, settle
-from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
+from nftrtsp.cli.options import config_option, json_option, load_config, netns_option, unused_config_option
 from nftrtsp.cli.plan import print_plan, show_plan
 from nftrtsp.config import HelperKind
 from nftrtsp.errors import NftrtspError
@@ -126,6 +126,7 @@ def apply(
 
 
 @click.command()
+@unused_config_option
 @yes_option
 @netns_option
 def remove(yes: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nftrtsp.cli.options import json_option, netns_option
+from nftrtsp.cli.options import json_option, netns_option, unused_config_option
 from nftrtsp.errors import StateError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
 @click.command()
+@unused_config_option
 @netns_option
 def confirm() -> None:
     """Keep what was applied with --confirm-within: it becomes the good ruleset."""
@@ -28,6 +29,7 @@ def confirm() -> None:
 
 
 @click.command()
+@unused_config_option
 @click.argument("number", type=click.IntRange(1), required=False)
 @yes_option
 @netns_option
@@ -62,6 +64,7 @@ def rollback(number: int | None, yes: bool) -> None:
 
 
 @click.command()
+@unused_config_option
 @json_option
 def history(as_json: bool) -> None:
     """List the rulesets that were confirmed: the good one, and those before it, for `rollback NUMBER`."""
@@ -90,6 +93,7 @@ def history(as_json: bool) -> None:
 
 
 @click.command()
+@unused_config_option
 @netns_option
 def restore() -> None:
     """Load the good ruleset, at boot. A change that was never confirmed is gone then."""

@@ -25,6 +25,11 @@ def config_option(function: F) -> F:
     )(function)
 
 
+def unused_config_option(function: F) -> F:
+    """Accept ``-c FILE``, as every command does, where nothing of the config is needed."""
+    return click.option("-c", "--config", expose_value=False, hidden=True)(function)
+
+
 def json_option(function: F) -> F:
     """Add ``--json``, passed on as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")(function)

@@ -30,7 +30,7 @@ def entries(router: Stand) -> list[str]:
 
 
 def test_the_last_ten_before_the_good_one_are_kept(router: Stand) -> None:
-    assert "no ruleset was confirmed yet" in router.nftrtsp("history")
+    assert "no ruleset was confirmed yet" in router.nftrtsp("history", "-c", str(router.config))
     for port in range(1000, 1013):
         apply_port(router, port)
     assert entries(router) == ["good", *(str(number) for number in range(1, 11))]
