@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# Leave the alternate screen; cursor on; mouse, focus and paste reports off; colours back.
-_RESET = "\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[0m"
+# Leave the alternate screen; cursor and line wrap on; mouse, focus and paste reports off; colours back.
+_RESET = (
+    "\x1b[?1049l\x1b[?25h\x1b[?7h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[0m"
+)
 
 
 def show(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,6 +45,8 @@ class Monitor(App[None]):
 
     def on_mount(self) -> None:
         """Begin to listen."""
+        # Whoever ends us by a signal, as the demo does, gets the terminal back in order.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         self.feed.start()
 
     def on_unmount(self) -> None:
