@@ -7,6 +7,7 @@ while an unfinished message may still have to be rewritten, and not for long.
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +17,9 @@ import msgspec
 from nftrtsp.config import Config
 from nftrtsp.conntrack.flow import IPPROTO_TCP, Tuple
 from nftrtsp.conntrack.role import Roles
-from nftrtsp.errors import MalformedError, NftrtspError
+from nftrtsp.errors import KernelError, MalformedError, NftrtspError
 from nftrtsp.rtsp import nfqueue, rewrite
-from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue, OpenWay, Rewrite
+from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue, Rewrite
 from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.foresight import foresee, has_transport
 from nftrtsp.rtsp.nfqueue import Queued
@@ -95,6 +96,7 @@ class Gate:
         self._now = 0.0
         self._links: OrderedDict[bytes, Link] = OrderedDict()
         self._held: set[tuple[bytes, bool]] = set()
+        self._later: list[tuple[Link, Dialogue, Way, Note | None]] = []
         self._evicted: list[bytes] = []  # verdicts on packets of connections that were forgotten
 
     @property
@@ -161,10 +163,7 @@ class Gate:
         """Open the ways of a connection anew: conntrack had forgotten it, and its expectations with it."""
         for claim in dialogue.claims:
             for way in self.ways.of_claim(claim):
-                try:
-                    self.openings.open(way, link.master, link.router, self._now)
-                except NftrtspError as error:
-                    self.tell(dialogue.failed(way, str(error)))
+                self._open(link, dialogue, way, None)
 
     def rehome(self, way: Way) -> bool:
         """Let another control connection be the master of ``way``; return whether there is one."""
@@ -241,7 +240,7 @@ class Gate:
                 self._close(action.way, cut=action.cut)
                 self.tell(msgspec.structs.replace(action.note, way=record))
             elif link is not None and dialogue is not None:
-                self._open(link, dialogue, action)
+                self._open(link, dialogue, action.way, action.note)
         if link is not None and dialogue is not None and dialogue.closed:
             for way in list(self.ways.of(link.connection.client).values()):
                 if self.openings.is_mastered_by(way, link.master):
@@ -252,13 +251,30 @@ class Gate:
                 if mine:
                     self._rewrite(link, dialogue, from_client, mine)
 
-    def _open(self, link: Link, dialogue: Dialogue, action: OpenWay) -> None:
+    def _open(
+        self, link: Link, dialogue: Dialogue, way: Way, said: Note | None, *, last: bool = False
+    ) -> None:
+        """Open ``way`` and say so with ``said``, or say why not."""
         try:
-            self.openings.open(action.way, link.master, link.router, self._now)
+            self.openings.open(way, link.master, link.router, self._now)
+        except KernelError as error:
+            if error.errno == errno.ENOENT and not last:
+                # The connection begins with this very packet, for conntrack: it knows it once that went on.
+                self._later.append((link, dialogue, way, said))
+                return
+            self.tell(dialogue.failed(way, str(error)))
         except NftrtspError as error:
-            self.tell(dialogue.failed(action.way, str(error)))
+            self.tell(dialogue.failed(way, str(error)))
         else:
-            self.tell(msgspec.structs.replace(action.note, way=self.record(action.way)))
+            if said is not None:
+                self.tell(msgspec.structs.replace(said, way=self.record(way)))
+
+    def settle(self) -> None:
+        """Open what could not be opened before the verdicts were given; call it when they are."""
+        later, self._later = self._later, []
+        for link, dialogue, way, said in later:
+            if self.ways.at(way.port) is way:
+                self._open(link, dialogue, way, said, last=True)
 
     def record(self, way: Way) -> dict[str, Any]:
         """Return ``way`` as lists and events show it."""

@@ -91,6 +91,7 @@ class UserspaceHelper:
             except MalformedError:
                 verdicts.append(nfqueue.encode_verdict(self.queue.number, packet.id))
         self.queue.answer(verdicts)
+        self.gate.settle()
         self.service.counters.packets += len(packets)
         self.service.counters.rewritten = self.gate.rewritten
         if self.queue.overruns != overruns:
@@ -105,6 +106,7 @@ class UserspaceHelper:
         verdicts = self.gate.tick(time.monotonic())
         if verdicts:
             self.queue.answer(verdicts)
+            self.gate.settle()
         if self._changed:
             self._changed = False
             self.memory.write(self.ways)

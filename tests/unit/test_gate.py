@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import struct
 from ipaddress import IPv4Address
@@ -40,8 +41,11 @@ class Kernel:
         self.open_now: dict[int, tuple[bytes, int]] = {}
         self.cut: list[int] = []
         self.refuse: set[int] = set()
+        self.unknown: set[int] = set()  # ports of masters that conntrack does not know yet
 
-    def open(self, way: Way, _master: Tuple, router: bytes, _now: float) -> None:
+    def open(self, way: Way, master: Tuple, router: bytes, _now: float) -> None:
+        if master.sport in self.unknown:
+            raise KernelError("no such connection", errno=errno.ENOENT)
         if way.port in self.refuse:
             raise KernelError("no room")
         way.router = router
@@ -343,6 +347,29 @@ def test_when_the_kernel_refuses_the_setup_goes_on_and_it_is_said() -> None:
     line = Line(bench)
     number = line.segment(setup())
     assert bench.gone[number] == bench.sent[number]
+    assert "way-refused" in bench.events()
+    assert len(bench.ways) == 0
+
+
+def test_a_setup_that_begins_its_connection_for_conntrack_opens_its_way_as_it_goes_on() -> None:
+    bench = Bench()
+    line = Line(bench)
+    bench.kernel.unknown.add(line.port)
+    number = line.segment(setup())
+    assert number in bench.gone
+    assert bench.kernel.open_now == {}
+    bench.kernel.unknown.clear()
+    bench.gate.settle()
+    assert bench.kernel.open_now == {27336: (line.stb, 27336)}
+    assert bench.events().count("way-open") == 1
+
+
+def test_a_connection_that_stays_unknown_is_refused() -> None:
+    bench = Bench()
+    line = Line(bench)
+    bench.kernel.unknown.add(line.port)
+    line.segment(setup())
+    bench.gate.settle()
     assert "way-refused" in bench.events()
     assert len(bench.ways) == 0
 

@@ -307,6 +307,17 @@ def test_a_connection_that_conntrack_forgot_is_picked_up_with_its_ways(router: R
     assert film.recv(10) == b"x"
 
 
+def test_a_setup_that_conntrack_takes_for_a_connections_beginning_opens_its_way(
+    router: Rig, server: Server
+) -> None:
+    box, film = Client(router.lab), router.listen(0, 27336)
+    router.lab.router.run(["conntrack", "-D", "-p", "tcp", "--dport", "554"])
+    box.ask(setup("27336"))
+    assert len(router.expectations()) == 1
+    router.film(27336, b"x", 1)
+    assert film.recv(10) == b"x"
+
+
 def test_a_destination_is_rewritten_where_the_profile_asks_for_it() -> None:
     with rig(stbs=1, rtsp="rewrite_destination = true\n") as router:
         server = Server(router.lab)
