@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nftrtsp.cli.options import json_option
-from nftrtsp.errors import LabError
+from nftrtsp.errors import LabError, PrivilegeError
 
 if TYPE_CHECKING:
     from nftrtsp.lab.network import Lab
@@ -149,7 +149,7 @@ def demo(seconds: float | None, text: bool) -> None:
     click.get_current_context().exit(0 if outcome.good else 1)
 
 
-@lab.command(name="break")
+@lab.command(name="break", short_help="Break something, to see what doctor and monitor say.")
 @_lab_option
 @click.option("--mend", is_flag=True, help="Mend it again.")
 @click.argument("name", metavar="[FAULT]", required=False)
@@ -173,6 +173,7 @@ def down(lab_id: str | None) -> None:
     """Remove labs that are up, and what dead ones left."""
     from nftrtsp.lab import registry
 
+    _need_root()
     found = [registry.load(lab_id)] if lab_id else registry.labs()
     removed = []
     for record in found:
@@ -186,10 +187,16 @@ def down(lab_id: str | None) -> None:
     click.echo(f"removed {', '.join(removed)}" if removed else "there is no lab to remove")
 
 
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise PrivilegeError("a lab is entered and removed by root", place="lab", remedy="run it as root")
+
+
 def _standing(lab_id: str | None) -> Lab:
     from nftrtsp.lab import registry
     from nftrtsp.lab.network import Lab
 
+    _need_root()
     if lab_id:
         return Lab.open(lab_id)
     standing = [record for record in registry.labs() if record.persistent]
