@@ -59,7 +59,9 @@ def monitor(  # noqa: PLR0917 - click passes them by name
     from nftrtsp.monitor.app import Monitor
 
     app = Monitor(feed, light=light)
-    gc.freeze()  # what was imported stays anyway: a collection must not walk it while a key waits
+    # What was imported stays anyway: a collection must not walk it while a key waits, nor come too often.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
     app.run()
     if feed.failure is not None:
         raise feed.failure

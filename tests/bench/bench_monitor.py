@@ -236,7 +236,7 @@ def _storm(namespace: Namespace, screen: Screen, recording: Path) -> list[Row]:
         for _, news in Recording(recording).read()
     )
     fresh = sum(27000 + FILMS <= (port or 0) < 27000 + 2 * FILMS for port in heard)
-    p99 = statistics.quantiles(times, n=100)[98]
+    p99 = sorted(times)[len(times) * 99 // 100 - 1]
     pace = STORM / spent
     during = "" if storming else " (the storm ended before the keys did)"
     return [
@@ -270,8 +270,8 @@ def many_rows(folder: Path) -> Row:
         screen.wait(b"2,000")
         screen.press(b"2")
         screen.settle()
-        frames = [screen.press(key)[1] for key in [b"\x1b[6~"] * 40 + [b"s"] * 17 + [b"G", b"g"] * 10]
-    worst = statistics.quantiles(frames, n=100)[98]
+        frames = [screen.press(key)[1] for key in [b"\x1b[6~"] * 80 + [b"s"] * 34 + [b"G", b"g"] * 20]
+    worst = sorted(frames)[len(frames) * 99 // 100]
     shown = f"median {statistics.median(frames) * 1000:.0f} ms, p99 {worst * 1000:.0f} ms"
     return Row("2,000 media flows: scroll, sort", shown, "-", "-", "a frame under 100 ms", worst < 0.1)
 

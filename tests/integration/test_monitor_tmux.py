@@ -30,8 +30,8 @@ class Terminal:
     """A terminal that a test can type into and read."""
 
     def __init__(self, lab: Lab, *words: str, size: tuple[int, int] = (120, 36)) -> None:
-        self._name = f"nftrtsp-test-{uuid.uuid4().hex[:8]}"
-        self._config = lab.folder / f"{self._name}.conf"
+        name = f"terminal-{uuid.uuid4().hex[:8]}"
+        self._config, self._socket = lab.folder / f"{name}.conf", lab.folder / f"{name}.sock"
         options = ("remain-on-exit on", f"default-size {size[0]}x{size[1]}")
         self._config.write_text("".join(f"set-option -g {option}\n" for option in options))
         variables = [f"{name}={value}" for name, value in lab.variables().items()]
@@ -40,7 +40,7 @@ class Terminal:
         self._tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), "-s", "t", *command)
 
     def _tmux(self, *words: str) -> str:
-        command = ["tmux", "-f", str(self._config), "-L", self._name, *words]
+        command = ["tmux", "-f", str(self._config), "-S", str(self._socket), *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def screen(self) -> str:
@@ -58,7 +58,8 @@ class Terminal:
         raise AssertionError(f"never came: {what}\n{self.screen()}")
 
     def close(self) -> None:
-        subprocess.run(["tmux", "-L", self._name, "kill-server"], check=False, capture_output=True)
+        command = ["tmux", "-S", str(self._socket), "kill-server"]
+        subprocess.run(command, check=False, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +73,13 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def terminal(lab: Lab, tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(lab, "nftrtsp", "monitor", "--record", str(tmp_path / "lab.nftr"))
-    terminal.wait(lambda screen: "vlan2" in screen and "pinhole helper" in screen, "the first full screen")
-    yield terminal
-    terminal.close()
+    try:
+        terminal.wait(
+            lambda screen: "vlan2" in screen and "pinhole helper" in screen, "the first full screen"
+        )
+        yield terminal
+    finally:
+        terminal.close()
 
 
 def test_the_film_that_plays_is_on_the_screen(lab: Lab, terminal: Terminal, tmp_path: Path) -> None:

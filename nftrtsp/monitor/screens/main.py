@@ -250,7 +250,7 @@ class Main(Screen[None]):
         """Sort the table by its next column."""
         pane = self._pane
         if isinstance(pane, Table):
-            self.notify(f"sorted by {pane.next_sort()}", timeout=2)
+            pane.next_sort()  # the header shows by which
         else:
             self.notify("films and problems are in their order of time", timeout=2)
 
