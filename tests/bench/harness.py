@@ -7,11 +7,13 @@ It is a script ``bench_*.py`` with a ``main()``; ``tests/bench/run.sh`` runs all
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import platform
 import re
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,14 +110,19 @@ class Namespace:
 
 @contextlib.contextmanager
 def conntrack_room(flows: int) -> Iterator[None]:
-    """Let conntrack hold ``flows`` flows in this run only: the machine's own limit is put back at the end."""
-    before = CONNTRACK_MAX.read_text().strip()
-    try:
-        if int(before) < flows:
-            CONNTRACK_MAX.write_text(str(flows))
-        yield
-    finally:
-        CONNTRACK_MAX.write_text(before)
+    """Let conntrack hold ``flows`` flows in this run only: the machine's own limit is put back at the end.
+
+    A second run waits for the first: each would put back what the other had set.
+    """
+    with (Path(tempfile.gettempdir()) / "nftrtsp-bench.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = CONNTRACK_MAX.read_text().strip()
+        try:
+            if int(before) < flows:
+                CONNTRACK_MAX.write_text(str(flows))
+            yield
+        finally:
+            CONNTRACK_MAX.write_text(before)
 
 
 def built(source: str) -> str:
