@@ -159,11 +159,14 @@ def ask(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise NftrtspError("this is no terminal to ask on", remedy="add --yes to go on without asking")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        click.echo("nothing was changed", err=True)
+        raise click.Abort
 
 
 def await_confirmation(change: Trial) -> bool:
     """Say how to confirm; on a terminal count down to the deadline. Return whether it was kept so far."""
+    from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset import trial
 
     at = time.strftime("%H:%M:%S", time.localtime(change.deadline))
@@ -188,6 +191,9 @@ def await_confirmation(change: Trial) -> bool:
         return False
     gone = trial.reverted()
     kept = gone is None or gone.id != change.id
+    if kept and trial.noted(applying.LAST).get("result") == "removed":
+        click.echo("\rour table was taken away meanwhile", err=True)
+        return False
     click.echo("\rconfirmed: kept     " if kept else "\rnot confirmed: the old ruleset is back", err=True)
     return kept
 
@@ -234,7 +240,7 @@ def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
     facts, whole = lookout.report()
     if not whole:
         click.echo(
-            "other programs' tables are large and were not looked into; `nftrtsp doctor` does", err=True
+            "other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does", err=True
         )
     for obstacle in environment.judge(config, facts):
         if as_json:

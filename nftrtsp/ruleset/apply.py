@@ -6,6 +6,7 @@ states.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import signal
@@ -257,13 +258,14 @@ def remove(nft: Nft) -> bool:
             trial.drop(State.ARMED)
         there = live(nft) is not None
         origin = disk.read(paths.state_dir() / ORIGIN)
+        archive.retire()  # first: where it cannot be written, nothing is changed
         if there or origin:
             nft.load(origin or transition.replacement(None))
-        archive.retire()
         if origin is not None:
             (paths.state_dir() / ORIGIN).unlink(missing_ok=True)
         if there:
-            trial.note(LAST, {"time": time.time(), "by": whoami(), "result": "removed"})
+            with contextlib.suppress(StateError):  # it is done, whether it can be noted or not
+                trial.note(LAST, {"time": time.time(), "by": whoami(), "result": "removed"})
         return there
 
 
