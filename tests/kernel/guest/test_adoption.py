@@ -66,8 +66,7 @@ def test_a_film_goes_on_while_everything_around_it_is_applied_anew(userspace: Ro
         assert "pause" in userspace.lab.router.nftrtsp("diff", check=False).stdout
         userspace.lab.router.nftrtsp("apply", "--yes")
         assert userspace.lab.router.nftrtsp("diff", check=False).returncode == 0
-        seen = film.report().packets
-        assert film.wait(seen + 100).packets >= seen + 100
+        film.wait(100)
         (way,) = userspace.ways(27600)
         assert way["any_source"] is True
     finally:
