@@ -49,6 +49,12 @@ load() {
     say "the module that is loaded is in use and stays until a reboot, or: nftrtsp remove; modprobe -r nf_nat_rtsp"
     return
   fi
+  # Where a userspace helper has registered the name rtsp, the module's own failure to do so crashes the kernel: its init()
+  # unregisters what was never registered. Without nfnetlink_cthelper no such registration is left.
+  if [ -d /sys/module/nfnetlink_cthelper ] && ! modprobe -r nfnetlink_cthelper 2>/dev/null; then
+    say "a userspace helper is registered: not loaded now. It is at the next boot, with rtsp.helper = \"kernel\""
+    return
+  fi
   modprobe nf_nat_rtsp || fail "the module does not load: see dmesg. Secure Boot refuses modules signed with a key it does \
 not know (mokutil --import /var/lib/dkms/mok.pub); helper = \"userspace\" needs no module"
 }

@@ -104,6 +104,12 @@ def module(make: str) -> Iterator[None]:
     built = Path("/results/dkms")  # what DKMS itself built, where test_dkms.py ran before
     if make == "any-source" and (built / "nf_nat_rtsp.ko").exists():
         folder = built
+    # A name that a userspace helper registered is taken, and outlives its daemon; and nf_conntrack_rtsp cannot
+    # be refused: its init() then unregisters what it never registered, and takes the kernel down.
+    until(
+        lambda: subprocess.run(["modprobe", "-r", "nfnetlink_cthelper"], check=False).returncode == 0,
+        "the registrations of earlier userspace helpers go",
+    )
     subprocess.run(["modprobe", "nf_nat"], check=True)
     for name in ("nf_conntrack_rtsp", "nf_nat_rtsp"):
         subprocess.run(["insmod", folder / f"{name}.ko"], check=True)
