@@ -7,7 +7,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from nftrtsp.errors import BusyError, PrivilegeError, StateError
+from nftrtsp.errors import BusyError, NftrtspError, PrivilegeError, StateError
+from nftrtsp.ruleset import disk
 
 
 class Lock:
@@ -26,7 +27,9 @@ class Lock:
         except PermissionError:
             raise PrivilegeError("may not be written", place=str(run_dir), remedy="run it as root") from None
         except OSError as error:
-            raise StateError(f"cannot be used: {error.strerror}", place=str(run_dir)) from None
+            text = (error.strerror or str(error)).lower()
+            place, remedy = str(run_dir), disk.remedy(error, run_dir)
+            raise StateError(f"cannot be used: {text}", place=place, remedy=remedy) from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -34,7 +37,12 @@ class Lock:
             raise BusyError(
                 f"a {name} is running already{self._other()}", place=str(path), remedy="stop that one first"
             ) from None
-        self.pid_file.write_text(f"{os.getpid()}\n")
+        try:
+            with disk.telling(self.pid_file):
+                self.pid_file.write_text(f"{os.getpid()}\n")
+        except NftrtspError:
+            self.release()
+            raise
 
     def _other(self) -> str:
         try:

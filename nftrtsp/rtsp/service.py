@@ -142,6 +142,9 @@ class Service:
         """Say that the helper serves: to systemd and in the log."""
         notify("READY=1", f"STATUS={status}", f"MAINPID={os.getpid()}")
         self.say(status)
+        name = self.config.iptv.interface
+        if name not in (there for _, there in socket.if_nameindex()):
+            self.say(f"warning: there is no interface {name} (iptv.interface): no film comes until there is")
 
     def status(self, text: str) -> None:
         """Say in one line what the helper does now, where systemd shows it."""

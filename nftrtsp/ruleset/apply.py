@@ -224,8 +224,8 @@ def confirm() -> Trial:
                     "too late: the change was taken back", remedy="see `nftrtsp status`, then apply again"
                 )
             raise StateError("nothing waits for a confirmation", remedy="see `nftrtsp status`")
-        lifeline.disarm(trial.folder(State.ARMED))
-        trial.move(State.ARMED, State.CONFIRMED)
+        # Decided first, then disarmed: where it cannot be written, the way back is still taken.
+        lifeline.disarm(trial.move(State.ARMED, State.CONFIRMED))
         _promote()
         _note_last(found[1], "confirmed")
         return found[1]
@@ -238,9 +238,8 @@ def go_back() -> Trial | None:
         found = trial.find()
         if found is None:
             return None
-        folder = trial.folder(State.ARMED)
-        lifeline.disarm(folder)
-        lifeline.take(folder)
+        lifeline.take(trial.folder(State.ARMED))
+        lifeline.disarm(trial.folder(State.REVERTED))
         _note_last(found[1], "taken back")
         return found[1]
 
@@ -252,15 +251,17 @@ def remove(nft: Nft) -> bool:
     """
     with lock.changing("`nftrtsp remove`"):
         recover()
-        found = trial.find()
-        if found is not None:
-            lifeline.disarm(trial.folder(State.ARMED))
-            trial.drop(State.ARMED)
+        on_trial = trial.find() is not None
         there = live(nft) is not None
         origin = disk.read(paths.state_dir() / ORIGIN)
+        if on_trial:
+            disk.require_writable(paths.state_dir())
         archive.retire()  # first: where it cannot be written, nothing is changed
         if there or origin:
             nft.load(origin or transition.replacement(None))
+        if on_trial:  # its way back is armed until there is nothing to take back
+            lifeline.disarm(trial.folder(State.ARMED))
+            trial.drop(State.ARMED)
         if origin is not None:
             (paths.state_dir() / ORIGIN).unlink(missing_ok=True)
         if there:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nftrtsp.errors import PrivilegeError, StateError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_IN_THE_WAY = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
+
+
+def remedy(error: OSError, path: Path) -> str:
+    """Return what to do about ``error``, met at ``path``."""
+    if error.errno in _FULL:
+        return "make room there"
+    if error.errno == errno.EROFS:
+        return "mount that file system writable, or name another directory"
+    if error.errno in _IN_THE_WAY:
+        return f"{_in_the_way(path)} is in the way: move it, or name another directory"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit of open files"
+    return "mend the file system, or name another directory"
+
+
+def _in_the_way(path: Path) -> str:
+    """Return the file where a directory should be, or the directory where a file should be."""
+    for parent in reversed(path.parents):
+        if parent.exists() and not parent.is_dir():
+            return f"the file {parent}"
+    return f"{'the directory' if path.is_dir() else 'the file'} {path}"
 
 
 @contextmanager
@@ -19,9 +44,7 @@ def telling(path: Path, verb: str = "written") -> Iterator[None]:
         raise PrivilegeError(f"may not be {verb}", place=str(path), remedy="run it as root") from None
     except OSError as error:
         text = (error.strerror or str(error)).lower()
-        raise StateError(
-            f"cannot be {verb}: {text}", place=str(path), remedy="make room there, or mend the file system"
-        ) from None
+        raise StateError(f"cannot be {verb}: {text}", place=str(path), remedy=remedy(error, path)) from None
 
 
 def write(path: Path, text: str) -> None:
@@ -56,6 +79,13 @@ def sync(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise :class:`StateError` where nothing in ``folder`` can be renamed or removed; it may be full."""
+    with telling(folder):
+        if not os.access(folder, os.W_OK):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def make_folder(path: Path, mode: int = 0o700) -> None:

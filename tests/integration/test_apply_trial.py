@@ -117,6 +117,22 @@ def test_remove_ends_a_trial(router: Stand) -> None:
     assert not waiting(router)
 
 
+@pytest.mark.parametrize("command", ["remove", "confirm"])
+def test_where_the_state_cannot_be_written_the_way_back_stays_armed(router: Stand, command: str) -> None:
+    before = router.table()
+    router.nftrtsp("apply", "--yes", "--confirm-within", "8")
+    words = [*NFTRTSP, command, *(["--yes"] if command == "remove" else [])]
+    mounted = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    done = router.run("unshare", "-m", "sh", "-c", mounted, str(router.state), *words, check=False)
+    assert done.returncode == 2, done
+    assert "read-only file system; mount that file system writable" in done.stderr
+    assert router.table() not in ("", before)
+    assert len(waiting(router)) == 1
+    assert (router.state / "good.nft").exists()
+    eventually(lambda: router.table() == before, "the old ruleset")
+    eventually((router.state / "trial.reverted").is_dir, "noted as taken back")
+
+
 def test_the_first_apply_of_all_goes_back_to_nothing(tmp_path: Path) -> None:
     with stand(tmp_path) as router:
         router.nftrtsp("apply", "--yes", "--confirm-within", SOON)
