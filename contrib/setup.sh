@@ -33,6 +33,8 @@ fi
 python=/usr/bin/python3
 stamp=.venv/.stamp-$mode
 want=$(cat pyproject.toml constraints.txt nftrtsp/__init__.py | sha256sum)
+# What dev installs holds all that run needs.
+[ "$mode" = run ] && [ "$(cat .venv/.stamp-dev 2>/dev/null)" = "$want" ] && stamp=.venv/.stamp-dev
 if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
   say "making .venv with $($python --version) and what pyproject.toml names ($mode)"
   [ -x .venv/bin/python ] || $python -m venv .venv
