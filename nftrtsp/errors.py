@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """Return ``text``, which others made up, without what would steer a terminal: such characters escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 class NftrtspError(Exception):
     """Something a user can cause or mend.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from nftrtsp.errors import printable
 from nftrtsp.rtsp.ways import Connection
 
 
@@ -36,7 +37,7 @@ def note(event: str, connection: Connection | None = None, **parts: Any) -> Note
 
     Its texts are printable: what a box or a server made up ends on terminals and in logs.
     """
-    parts = {key: _printable(part) if isinstance(part, str) else part for key, part in parts.items()}
+    parts = {key: printable(part) if isinstance(part, str) else part for key, part in parts.items()}
     if connection is None:
         return Note(event, **parts)
     return Note(
@@ -46,9 +47,3 @@ def note(event: str, connection: Connection | None = None, **parts: Any) -> Note
         server=connection.server_text,
         **parts,
     )
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

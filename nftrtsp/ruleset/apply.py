@@ -22,6 +22,7 @@ from nftrtsp.ruleset import archive, canonical, diff, disk, lifeline, lock, tran
 from nftrtsp.ruleset.canonical import Table
 from nftrtsp.ruleset.diff import Plan
 from nftrtsp.ruleset.kernel import Nft
+from nftrtsp.ruleset.refusal import RULESET
 from nftrtsp.ruleset.scratch import canonical_listing
 from nftrtsp.ruleset.trial import State, Trial
 
@@ -54,15 +55,21 @@ class Outcome(msgspec.Struct, frozen=True):
 Adopt = Callable[[], int]
 
 
-def want(text: str, kind: str = "") -> Wanted:
+def want(text: str, kind: str = "", *, place: str | None = None) -> Wanted:
     """Load ``text`` in a scratch namespace and return what the kernel makes of it.
 
-    Raises what :meth:`Nft.run` raises when the kernel refuses it, and StateError when it is not our table.
+    Raises what :meth:`Nft.run` raises when the kernel refuses it, and StateError when it is not our table;
+    they name ``place``, the file that the text is from.
     """
-    listing, stand_in = canonical_listing(text)
+    try:
+        listing, stand_in = canonical_listing(text)
+    except KernelError as error:
+        if place is not None and not isinstance(error, UnsupportedError):
+            error.place = (error.place or RULESET).replace(RULESET, f"{place}:", 1).rstrip(":")
+        raise
     table = canonical.parse(listing)
     if table is None:
-        raise StateError("the ruleset holds no table inet nftrtsp")
+        raise StateError("the ruleset holds no table inet nftrtsp", place=place)
     return Wanted(text, table, kind, stand_in)
 
 

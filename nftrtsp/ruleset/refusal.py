@@ -6,24 +6,29 @@ import errno
 import os
 import re
 
-from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, UnsupportedError
+from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, UnsupportedError, printable
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 #: ``FILE:LINE:FROM-TO: Error: …`` of a file, ``Error: …`` of one line, ``netlink: Error: …`` of the cache.
 _ERROR = re.compile(r"^(?:\S*?:(?P<line>\d+):\d+-\d+: |netlink: )?Error: (?P<text>.*)$", re.M)
+_QUOTED = 120  # characters of a line
+RULESET = "ruleset"  # the place of an error, before its line
 _ERRNO = {os.strerror(number): number for number in errno.errorcode}
 _HELPER = re.compile(r'^\s*(?:ct helper\b|type\s+"(?P<type>[^"]+)"\s+protocol)')
 
 
 def explain(error: str, text: str) -> NftrtspError:
-    """Return the error to raise for ``error``, what libnftables printed about the commands in ``text``."""
+    """Return the error to raise for ``error``, what libnftables printed about the commands in ``text``.
+
+    Both may hold any characters; the error's are printable.
+    """
     match = _ERROR.search(error)
     if match is None:
-        return KernelError(f"libnftables: {error.strip() or 'refused without a word'}")
-    words = match["text"].strip()
+        return KernelError(f"libnftables: {printable(error.strip()) or 'refused without a word'}")
+    words = printable(match["text"].strip())
     number = _ERRNO.get(words.rpartition(": ")[2])
     line = _line(text, match["line"])
-    place = f"ruleset line {match['line']}" if match["line"] else None
+    place = f"{RULESET} line {match['line']}" if match["line"] else None
     if number == errno.EPERM:
         return PrivilegeError("the kernel lets only root change its ruleset", remedy="run it as root")
     helper = _helper_type(text, match["line"]) if number == errno.ENOENT else None
@@ -71,11 +76,12 @@ def _plain(words: str, number: int | None) -> tuple[str, str | None, type[Kernel
 
 
 def _line(text: str, number: str | None) -> str:
-    lines = text.splitlines()
-    if number is None:
-        return lines[0].strip() if len(lines) == 1 else ""
-    index = int(number) - 1
-    return lines[index].strip() if index < len(lines) else ""
+    lines = text.strip("\n").split("\n") if number is None else text.split("\n")  # as nft counts them
+    index = 0 if number is None else int(number) - 1
+    if index >= len(lines) or (number is None and len(lines) > 1):
+        return ""
+    line = printable(lines[index].strip())
+    return line if len(line) <= _QUOTED else f"{line[:_QUOTED]}…"
 
 
 def _helper_type(text: str, number: str | None) -> str | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import threading
 from pathlib import Path
 
 import pytest
 
-from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, UnsupportedError
+from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, StateError, UnsupportedError
 from nftrtsp.ruleset import kernel, probe
+from nftrtsp.ruleset.apply import want
 from nftrtsp.ruleset.refusal import explain
 from nftrtsp.ruleset.scratch import Scratch, canonical_listing
 
@@ -85,6 +87,28 @@ def test_what_libnftables_says_is_said_in_plain_words(
     error = explain(said, TEXT)
     assert type(error) is kind
     assert words in str(error)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_file_that_is_no_ruleset_is_named_and_cannot_steer_the_terminal(seed: int) -> None:
+    scratch().close()  # or skip
+    noise = random.Random(seed)
+    text = noise.randbytes(noise.choice([1, 40, 4000])).decode("utf-8", "replace")
+    for content in (text, f"\x1b[31mred\x1b]0;title\x07\n{text}", f"table inet x {{ }}\n\x1b[2J{text}"):
+        with pytest.raises(NftrtspError) as caught:
+            want(content, place="saved.nft")
+        told = str(caught.value)
+        assert told.startswith("saved.nft: ")
+        assert told.isprintable()
+        assert len(told) < 400
+    assert "saved.nft: line 2: nft refuses it" in told
+    assert "\\x1b[2J" in told
+
+
+def test_a_file_without_our_table_is_named() -> None:
+    scratch().close()  # or skip
+    with pytest.raises(StateError, match=r"saved\.nft: the ruleset holds no table inet nftrtsp"):
+        want("table inet other { }\n", place="saved.nft")
 
 
 def scratch() -> Scratch:
