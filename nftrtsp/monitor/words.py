@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from rich.cells import cell_len
 
+from nftrtsp.errors import printable
+
 #: A piece of a line: its text and its tone (see TONES), the meaning that a theme gives a colour.
 Span = tuple[str, str]
 Spans = Sequence[Span]
@@ -102,6 +104,7 @@ def width(spans: Spans) -> int:
 
 def fit(text: str, columns: int, *, right: bool = False) -> str:
     """Return ``text`` in exactly so many columns: padded, or cut with ``…``."""
+    text = printable(text)
     length = cell_len(text)
     if length > columns:
         while text and cell_len(text) > columns - 1:
@@ -116,7 +119,7 @@ def wrap(text: str, columns: int) -> list[str]:
     columns = max(columns, 8)
     lines: list[str] = []
     line = ""
-    for word in text.split():
+    for word in map(printable, text.split()):
         while cell_len(word) > columns:
             if line:
                 lines.append(line)

@@ -8,9 +8,11 @@ from typing import ClassVar, TypeVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from nftrtsp.errors import printable
 from nftrtsp.monitor.view import Line
 from nftrtsp.monitor.widgets.listing import Listing
 
@@ -43,7 +45,7 @@ class Reader(Over[None]):
     def compose(self) -> ComposeResult:
         """Lay it out."""
         with Vertical(classes="window") as window:
-            window.border_title = self._title
+            window.border_title = Content(printable(self._title))  # a text would be read as markup
             yield Listing(id="reader")
             yield Static(self._hint, classes="hint", markup=False)
 

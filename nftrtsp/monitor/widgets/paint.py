@@ -8,6 +8,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from nftrtsp.errors import printable
 from nftrtsp.monitor.words import TONES, Spans
 
 #: The component classes that a painted widget has; monitor.tcss gives them colours.
@@ -40,8 +41,11 @@ class Painted(Widget):
         return self.part(f"tone--{name}") if name else Style.null()
 
     def strip(self, spans: Spans, width: int, base: Style, *, offset: int = 0) -> Strip:
-        """Return ``spans`` in ``width`` columns on ``base``, without the first ``offset`` columns."""
-        segments = [Segment(text, base + self.tone(tone)) for text, tone in spans if text]
+        """Return ``spans`` in ``width`` columns on ``base``, without the first ``offset`` columns.
+
+        Whoever made up a text, a box, a server, a recording: it cannot steer the terminal.
+        """
+        segments = [Segment(printable(text), base + self.tone(tone)) for text, tone in spans if text]
         line = Strip(segments)
         if offset:
             line = line.crop(offset, None)
