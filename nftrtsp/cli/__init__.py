@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -39,6 +42,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
+class ReaderGone(Exception):  # noqa: N818 - no error: it ends a command quietly
+    """The reader of a pipe has closed it. No OSError, for click makes exit code 1 of EPIPE by itself."""
+
+
+@contextlib.contextmanager
+def _own_pipe() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
 class LazyGroup(click.Group):
     """Imports the module of a command only when that command is called: start-up stays cheap."""
 
@@ -55,6 +70,18 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - a programming error, not a user's
         return command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the words; --help and --version write here."""
+        with _own_pipe():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _own_pipe():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from COMMANDS, importing none of them."""
         with formatter.section("Commands"):
@@ -70,12 +97,22 @@ def cli() -> None:
     """
 
 
+def _run() -> object:
+    """Run the command and return its exit code; raises what stdout says when all is written."""
+    code = cli.main(standalone_mode=False)  # click returns the code of context.exit() here
+    if sys.stdout is not None:
+        sys.stdout.flush()  # at exit Python itself would complain of a closed pipe or a full disk
+    return code
+
+
 def main() -> None:
     """Run the command line: one sentence on stderr for what a user can cause, never a traceback."""
     try:
-        code = cli.main(standalone_mode=False)  # click returns the code of context.exit() here
+        code = _run()
     except NftrtspError as error:
-        click.echo(f"nftrtsp: {error}", err=True)
+        from nftrtsp.cli.columns import hung, room
+
+        click.echo(hung(f"nftrtsp: {error}", room(sys.stderr) if sys.stderr else None, 4), err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -84,7 +121,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         # The reader has closed; a second error while Python flushes stdout at exit would be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

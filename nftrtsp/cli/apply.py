@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.generate import helper_option, settle
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option, unused_config_option
 from nftrtsp.cli.plan import print_plan, show_plan
 from nftrtsp.config import HelperKind
-from nftrtsp.errors import NftrtspError
+from nftrtsp.errors import NftrtspError, printable
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -27,6 +28,9 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 #: Exit code of ``apply`` when the change was taken back before it was confirmed.
 TAKEN_BACK = 3
+
+#: Exit code of ``apply`` when Ctrl-C ended the countdown: the change is live, and still on trial.
+WATCH_ENDED = 130
 
 
 @click.command()
@@ -57,7 +61,7 @@ def diff(
     kind = settle(config, helper)
     if against is not None:
         wanted = wish(config, kind)
-        plan = compare(applying.want(_read(against)).table, wanted.table)
+        plan = compare(applying.want(_read(against), place=printable(str(against))).table, wanted.table)
     else:
         with Nft() as nft, Lookout(config, kind) as lookout:
             wanted = wish(config, kind)
@@ -96,7 +100,8 @@ def apply(
     """Show the plan, ask, apply it in one transaction, verify. Only our own table is touched.
 
     Over SSH use --confirm-within: the old ruleset comes back unless you confirm the new one in time, and the
-    way back is armed before the change and does not need this program. Exit code 3: taken back.
+    way back is armed before the change and does not need this program. Exit code 3: taken back. Ctrl-C ends
+    only the countdown, with exit code 130: the change is live and unconfirmed, and the way back stays armed.
     """
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.kernel import Nft
@@ -170,11 +175,8 @@ def await_confirmation(change: Trial) -> bool:
     from nftrtsp.ruleset import trial
 
     at = time.strftime("%H:%M:%S", time.localtime(change.deadline))
-    click.echo(
-        f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there.\n"
-        "Without it the old ruleset comes back by itself, also if this connection is lost.",
-        err=True,
-    )
+    _complain(f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there.")
+    _complain("Without it the old ruleset comes back by itself, also if this connection is lost.")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     try:
@@ -183,9 +185,11 @@ def await_confirmation(change: Trial) -> bool:
             time.sleep(0.25)
     except KeyboardInterrupt:
         click.echo(
-            f"\rno longer watching; the old ruleset still comes back at {at} unless confirmed", err=True
+            "\rno longer watching, not confirmed: the way back is still armed,\n"
+            f"and the old ruleset comes back at {at} unless you run `nftrtsp confirm`",
+            err=True,
         )
-        return True
+        raise click.exceptions.Exit(WATCH_ENDED) from None
     if trial.folder(trial.State.ARMED).is_dir():
         click.echo("\rthe way back was not taken in time; run `nftrtsp rollback` now", err=True)
         return False
@@ -200,7 +204,7 @@ def await_confirmation(change: Trial) -> bool:
 
 def _tell(outcome: Outcome) -> None:
     for remark in outcome.remarks:
-        click.echo(remark, err=True)
+        _complain(remark)
     if not outcome.plan:
         text = "it is now the good one, loaded at boot" if outcome.kept else "nothing was touched"
         click.echo(f"nothing to do: the kernel has this ruleset already; {text}")
@@ -222,11 +226,14 @@ def _require_interfaces(config: Config, config_path: Path | None) -> None:
 
 
 def _say_stand_in(kind: str) -> None:
-    click.echo(
+    _complain(
         f"no conntrack helper 'rtsp' is registered here, so {kind!r} stood in for it in the comparison; "
-        "before `nftrtsp apply`, start `nftrtsp helper` or load the kernel module",
-        err=True,
+        "before `nftrtsp apply`, start `nftrtsp helper` or load the kernel module"
     )
+
+
+def _complain(text: str) -> None:
+    click.echo(hung(text, room(sys.stderr), 0), err=True)
 
 
 def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
@@ -239,16 +246,15 @@ def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
 
     facts, whole = lookout.report()
     if not whole:
-        click.echo(
-            "other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does", err=True
-        )
+        _complain("other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does")
     for obstacle in environment.judge(config, facts):
         if as_json:
             click.echo(json.dumps({"warning": msgspec.to_builtins(obstacle)}))
         else:
             coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
             label = click.style("warning:", fg="yellow", bold=True) if coloured else "warning:"
-            click.echo(f"{label} {obstacle}", err=True)
+            told = hung(f"warning: {obstacle}", room(sys.stderr), 4).removeprefix("warning:")
+            click.echo(f"{label}{told}", err=True)
 
 
 def adoption(config: Config, kind: HelperKind) -> Callable[[], int] | None:

@@ -22,14 +22,12 @@ if TYPE_CHECKING:
     from nftrtsp.conntrack.flow import Flow
     from nftrtsp.conntrack.role import Roles
 
-watch_option = click.option("--watch", is_flag=True, help="Show it anew each second, with rates.")
-
 
 @click.command()
 @config_option
 @netns_option
 @click.option("--all", "everything", is_flag=True, help="Every flow, not only what concerns IPTV.")
-@watch_option
+@click.option("--watch", is_flag=True, help="Show it anew each second, with rates.")
 @json_option
 def flows(config_path: Path | None, everything: bool, watch: bool, as_json: bool) -> None:
     """List the VoD flows now: films by their mark, and the control connections that asked for them.
@@ -89,7 +87,7 @@ def vod_flows(conntrack: Any, config: Config, roles: Roles) -> list[Flow]:
 @config_option
 @netns_option
 @click.option("--all", "everything", is_flag=True, help="Other helpers' expectations as well.")
-@watch_option
+@click.option("--watch", is_flag=True, help="Show it anew each second.")
 @json_option
 def expectations(config_path: Path | None, everything: bool, watch: bool, as_json: bool) -> None:
     """List the ways open now: expectations and pinholes, to which set-top box, from which source."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from nftrtsp.conntrack.event import Event, EventType
+from nftrtsp.conntrack.flow import PROTOCOL_NAMES
 from nftrtsp.conntrack.record import address_text, protocol_text
 from nftrtsp.conntrack.role import OTHER, Part, Role, Roles
 from nftrtsp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nftrtsp.config import Config
 
 #: What a running helper tells (rtsp/publish.py).
 HELPER_EVENTS = frozenset(
@@ -66,7 +71,7 @@ class Wanted(msgspec.Struct, frozen=True):
         )
 
 
-def parse_filters(filters: tuple[str, ...]) -> Wanted:
+def parse_filters(filters: tuple[str, ...], config: Config) -> Wanted:
     """Return what ``--filter KEY=VALUE[,VALUE]`` asks for. Raises :class:`ConfigError`."""
     found: dict[str, frozenset[str]] = {}
     for text in filters:
@@ -78,15 +83,45 @@ def parse_filters(filters: tuple[str, ...]) -> Wanted:
                 place="--filter",
                 remedy=f"write KEY=VALUE, with KEY one of {', '.join(Wanted.__struct_fields__)}",
             )
-        odd = values - _KNOWN.get(key, values)
-        if odd:
-            raise ConfigError(
-                f"there is no {key} {min(odd)!r}",
-                place="--filter",
-                remedy=f"choose from {', '.join(sorted(_KNOWN[key]))}",
-            )
+        check = {"stb": _boxes, "proto": _protocols}.get(key)
+        values = check(values, config) if check else _listed(key, values)
         found[key] = found.get(key, frozenset()) | values
     return Wanted(**found)
+
+
+def _listed(key: str, values: frozenset[str]) -> frozenset[str]:
+    odd = values - _KNOWN[key]
+    if odd:
+        raise _unknown(key, min(odd), f"choose from {', '.join(sorted(_KNOWN[key]))}")
+    return values
+
+
+def _boxes(values: frozenset[str], config: Config) -> frozenset[str]:
+    """Return names and addresses as :meth:`Wanted._fits` compares them."""
+    names = {box.name.casefold(): box.name for box in config.stb if box.name}
+    found = set()
+    for value in values:
+        try:
+            found.add(value if value in names else str(ip_address(value)))
+        except ValueError:
+            known = f"{', '.join(sorted(names.values()))}, or " if names else ""
+            raise _unknown("stb", value, f"choose from {known}an address") from None
+    return frozenset(found)
+
+
+def _protocols(values: frozenset[str], _config: Config) -> frozenset[str]:
+    """Return protocols as ``protocol_text`` names them; numbers are taken too."""
+    known = set(PROTOCOL_NAMES.values())
+    found = set()
+    for value in values:
+        if value not in known and not (value.isascii() and value.isdecimal() and int(value) <= 255):
+            raise _unknown("proto", value, f"choose from {', '.join(sorted(known))}, or a number up to 255")
+        found.add(value if value in known else protocol_text(int(value)))
+    return frozenset(found)
+
+
+def _unknown(key: str, value: str, remedy: str) -> ConfigError:
+    return ConfigError(f"there is no {key} {value!r}", place="--filter", remedy=remedy)
 
 
 def part_of(event: Event, roles: Roles) -> Part:

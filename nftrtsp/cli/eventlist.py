@@ -14,10 +14,10 @@ import msgspec
 
 from nftrtsp import paths
 from nftrtsp.cli import words
-from nftrtsp.cli.columns import colours, paint
+from nftrtsp.cli.columns import INDENT, Cell, colours, hung, paint, room
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.flowlist import pause_of
-from nftrtsp.cli.writing import closed
+from nftrtsp.cli.writing import require_reader
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.memory import Memory
 from nftrtsp.conntrack.record import of_event, of_expectation, protocol_text
@@ -26,6 +26,7 @@ from nftrtsp.conntrack.subscription import Subscription
 from nftrtsp.conntrack.table import Table
 from nftrtsp.errors import NftrtspError
 from nftrtsp.rtsp import publish
+from nftrtsp.rtsp.ways import counted
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -55,13 +56,12 @@ LINE_STYLE = {
 
 def stream_events(config: Config, *, everything: bool, filters: tuple[str, ...], as_json: bool) -> None:
     """Write events as they come, until Ctrl-C or until the reader closes the pipe."""
-    wanted = parse_filters(filters)
+    wanted = parse_filters(filters, config)
     roles = Roles(config)
     for event in _everything() if everything else _iptv(config):
         if event is None:
             sys.stdout.flush()
-            if closed():
-                return
+            require_reader()
         elif isinstance(event, Event):
             part = part_of(event, roles)
             if wanted.accepts(event, part, roles):
@@ -140,50 +140,61 @@ def _iptv(config: Config) -> Iterator[Event | Line | None]:
         yield from _joined(table.fileno(), lambda: table.poll(0))
 
 
-def _clock(seconds: float, coloured: bool) -> str:
-    text = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03}"
-    return paint(text, "dim", coloured)
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03}"
 
 
 def event_line(event: Event, part: Part, roles: Roles, config: Config) -> str:
     """Return one event as people read it."""
     coloured = colours(sys.stdout)
     name = "LOST" if event.type is EventType.OVERRUN else event.type.value
-    head = f"{_clock(event.time, coloured)}  {paint(name.ljust(16), STYLE[event.type], coloured)}  "
+    head = [(_clock(event.time), "dim"), (name.ljust(16), STYLE[event.type])]
     found = "  (found by a dump)" if event.found else ""
     if event.flow is not None:
         flow = event.flow
         ends = words.endpoint(flow.orig.src, flow.orig.sport), words.endpoint(flow.orig.dst, flow.orig.dport)
-        box = paint(roles.name(part.stb).ljust(16), "name", coloured)
+        box = roles.name(part.stb).ljust(16)
         role = part.role.value if part.role is not Role.OTHER else "-"
         meaning = words.of_flow(flow, part.role, pause_of(flow, config))
         proto = protocol_text(flow.orig.proto)
-        return f"{head}{role:<7}  {box}  {proto:<5} {' → '.join(ends)}  {meaning}{found}"
+        head += [(role.ljust(7), ""), (box, "name"), (f"{proto:<5}", "")]
+        return _line(head, f"{' → '.join(ends)}  {meaning}{found}", coloured, gap=1)
     if event.expectation is not None:
         way = of_expectation(event.expectation, roles)
-        box = paint((way["stb_name"] or way["stb"] or "").ljust(16), "name", coloured)
-        port = f"{way['proto']:<5} port {way['tuple']['dport']}"
-        return f"{head}{'way':<7}  {box}  {port}  {words.of_way(way)}{found}"
-    return f"{head}the kernel dropped {event.lost:,} events here, for they came faster than they were read"
+        box = (way["stb_name"] or way["stb"] or "").ljust(16)
+        head += [("way".ljust(7), ""), (box, "name"), (f"{way['proto']:<5}", "")]
+        return _line(head, f"port {way['tuple']['dport']}  {words.of_way(way)}{found}", coloured, gap=1)
+    told = f"the kernel dropped {event.lost:,} events here, for they came faster than they were read"
+    return _line(head, told, coloured)
+
+
+def _line(head: list[Cell], told: str, coloured: bool, *, gap: int = 2) -> str:
+    """Return ``head`` in columns and what is ``told``, on a line of its own where a terminal is narrow."""
+    columns = room(sys.stdout)
+    width = sum(len(text) + 2 for text, _ in head) - 2 + gap
+    whole = columns is None or width + len(told) <= columns
+    if not whole:
+        head = [*head[:-1], (head[-1][0].rstrip(), head[-1][1])]
+    start = "  ".join(paint(text, style, coloured) for text, style in head)
+    if whole:
+        return f"{start}{' ' * gap}{told}"
+    return f"{start}\n{hung(' ' * INDENT + told, columns, INDENT + 2)}"
 
 
 def helper_line(line: Mapping[str, Any], roles: Roles) -> str:
     """Return one line of a helper as people read it."""
     coloured = colours(sys.stdout)
     name = str(line.get("event"))
-    box = paint(roles.name(_stb(line)).ljust(16), "name", coloured)
     if name == "hello":
-        ways = len(line.get("ways") or ())
-        told = (
-            f"the {line.get('kind')} helper runs (pid {line.get('pid')}), {ways} ways open: {line.get('why')}"
-        )
+        ways = counted(len(line.get("ways") or ()))
+        told = f"the {line.get('kind')} helper runs (pid {line.get('pid')}), {ways} open: {line.get('why')}"
     else:
         parts = [str(line[key]) for key in ("status", "reason", "uri") if line.get(key) is not None]
         port = [f"port {line['port']}"] if line.get("port") is not None else []
         told = "  ".join([*port, *parts]) or str(line.get("client") or "")
-    style = LINE_STYLE.get(name, "")
-    head = f"{_clock(_time(dict(line)), coloured)}  {paint(name.ljust(16), style, coloured)}"
-    return f"{head}  {'helper':<7}  {box}  {told}"
+    head = [(_clock(_time(dict(line))), "dim"), (name.ljust(16), LINE_STYLE.get(name, ""))]
+    head += [("helper".ljust(7), ""), (roles.name(_stb(line)).ljust(16), "name")]
+    return _line(head, told, coloured)
 
 
 def _stb(line: Mapping[str, Any]) -> bytes:

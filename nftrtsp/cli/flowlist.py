@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nftrtsp.cli import words
-from nftrtsp.cli.columns import Cell, aligned
+from nftrtsp.cli.columns import Cell, aligned, room
 from nftrtsp.cli.writing import json_lines
 from nftrtsp.conntrack.record import of_flow, protocol_text
 from nftrtsp.conntrack.role import Part, Role, Roles
@@ -45,7 +46,7 @@ def flow_rows(
             cells.append((words.duration(now - flow.start / 1e9) if flow.start else "?", ""))
             yield [*cells, _meaning(flow, part, config)]
 
-    return aligned(HEAD if rates is None else WATCH_HEAD, rows())
+    return aligned(HEAD if rates is None else WATCH_HEAD, rows(), columns=room(sys.stdout))
 
 
 def pause_of(flow: Flow, config: Config) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.config import HelperKind
 
@@ -117,5 +119,6 @@ def settle(config: Config, helper: str | None = None, *, ask: bool = True) -> He
     from nftrtsp.rtsp import choice
 
     chosen = choice.decide(HelperKind.AUTO, choice.look(ask=ask))
-    click.echo(f"helper auto: {chosen.kind}, as {chosen.why}", err=True)
+    text = f"helper auto: {chosen.kind}, as {chosen.why}"
+    click.echo(hung(text, room(sys.stderr), 4), err=True)
     return chosen.kind

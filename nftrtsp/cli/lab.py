@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,9 +69,13 @@ def up(stbs: int, media_servers: int, helper: str) -> None:
 def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - as `ip netns exec`
     """Run a command in the router of a lab that is up."""
     router = _standing(lab_id).router
+    variables = router.lab.environment()
+    if shutil.which(command[0], path=variables.get("PATH")) is None:
+        click.echo(f"nftrtsp: lab: there is no program {command[0]!r} to run", err=True)
+        click.get_current_context().exit(127)  # as a shell says it
     try:
         # In place of this process: signals, the terminal and the exit code are the command's own.
-        os.execvpe("ip", router.words(command), router.lab.environment())  # noqa: S606 - no shell, on purpose
+        os.execvpe("ip", router.words(command), variables)  # noqa: S606 - no shell, on purpose
     except FileNotFoundError:
         raise LabError("there is no `ip`", place="lab", remedy="install iproute2") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nftrtsp.cli.apply import wish
+from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.history import when
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.errors import NftrtspError
@@ -44,7 +46,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(facts))
     else:
         for title, text in _sentences(facts):
-            click.echo(f"{title:<9} {text}")
+            click.echo(hung(f"{title:<9} {text}", room(sys.stdout), 10))
 
 
 def _against_config(live: Table | None, path: Path | None) -> dict[str, Any]:
@@ -170,10 +172,13 @@ def _of_last(last: dict[str, Any] | None) -> str:
 
 
 def _of_helper(hello: dict[str, Any] | None, choice: dict[str, Any] | None) -> str:
+    from nftrtsp.rtsp.ways import counted
+
     chosen = f"{choice['kind']}: {choice['why']}" if choice else "unknown"
+    if hello is None and choice and choice["kind"] == "kernel":
+        return f"{chosen}; the module does it, and no `nftrtsp helper` needs to run"
     if hello is None:
         return f"{chosen}; no `nftrtsp helper` is running"
     since = float(hello.get("since") or 0)
-    ways = len(hello.get("ways") or ())
-    process = f"process {hello.get('pid')}, {ways} ways open"
+    process = f"process {hello.get('pid')}, {counted(len(hello.get('ways') or ()))} open"
     return f"{chosen}; running {hello.get('kind')} since {when(since)}, {process}"

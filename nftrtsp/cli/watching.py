@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nftrtsp.cli.columns import colours, paint
 from nftrtsp.cli.flowlist import flow_rows
 from nftrtsp.cli.ways import way_rows, ways
-from nftrtsp.cli.writing import closed, json_lines, write
+from nftrtsp.cli.writing import json_lines, require_reader, write
 from nftrtsp.conntrack.record import of_flow
 from nftrtsp.conntrack.table import Table
 
@@ -76,5 +76,4 @@ def _watch(table: Table, picture: Callable[[], Iterable[str]], *, as_json: bool)
         ends = time.monotonic() + REFRESH
         while (left := ends - time.monotonic()) > 0:
             table.poll(left)
-            if closed():
-                return
+            require_reader()

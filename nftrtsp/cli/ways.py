@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nftrtsp.cli import words
-from nftrtsp.cli.columns import Cell, aligned
+from nftrtsp.cli.columns import Cell, aligned, room
 
 if TYPE_CHECKING:
     from nftrtsp.conntrack.role import Roles
@@ -17,7 +18,7 @@ WAY_HEAD = ("STB", "KIND", "ASKED", ">PORT", "PROTO", "TO", "MEANING")
 
 
 def ways(found: Iterable[Any], roles: Roles, *, everything: bool) -> list[dict[str, Any]]:
-    """Return the JSON objects of expectations ``found`` and of the pinholes there are."""
+    """Return the JSON objects of expectations ``found`` and of the pinholes, by set-top box and port."""
     from nftrtsp.conntrack.record import of_expectation
     from nftrtsp.ruleset import pinhole
 
@@ -27,7 +28,16 @@ def ways(found: Iterable[Any], roles: Roles, *, everything: bool) -> list[dict[s
         masters = {way.get("id"): way.get("master") for way in helper_ways()}
         for way in open_now:
             way["master"] = masters.get(way["id"])
-    return listed + open_now
+    return sorted(listed + open_now, key=_place)
+
+
+def _place(way: dict[str, Any]) -> tuple[bytes, int]:
+    """Return where a way stands in the list: by its set-top box, then by its port."""
+    try:
+        box = socket.inet_aton(way["stb"] or "0.0.0.0")  # noqa: S104 - sorts first
+    except OSError:
+        box = b"\xff" * 4  # IPv6
+    return box, int(way["tuple"]["dport"] or 0)
 
 
 def way_rows(found: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -48,7 +58,7 @@ def way_rows(found: Iterable[dict[str, Any]]) -> Iterator[str]:
                 (words.of_way(way), "good" if way["any_source"] else "warn"),
             ]
 
-    return aligned(WAY_HEAD, rows())
+    return aligned(WAY_HEAD, rows(), columns=room(sys.stdout))
 
 
 def helper_ways() -> list[dict[str, Any]]:

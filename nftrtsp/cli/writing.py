@@ -28,8 +28,13 @@ def write(lines: Iterable[str]) -> bool:
     return bool(line)
 
 
-def closed() -> bool:
-    """Whether the reader of stdout has gone: then there is nobody left to write for."""
+def require_reader() -> None:
+    """Raise BrokenPipeError when the reader of stdout has gone, as the next line to it would."""
+    if _closed():
+        raise BrokenPipeError
+
+
+def _closed() -> bool:
     import select
 
     try:

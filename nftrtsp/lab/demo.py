@@ -68,7 +68,7 @@ def _without(lab: Lab, provider: ProviderControl, telling: Telling) -> list[Show
         asked = [(stb, port, player.watch(port)) for stb, port, player in films]
         for stb, port, film in asked:
             status = film.setup_response.status if film.setup_response else 500
-            text = f"{lab.rtsp_server} for a film, to UDP port {port}; it answers {status} {REASONS[status]}"
+            text = f"{lab.rtsp_server} for UDP {port}; it answers {status} {REASONS[status]}"
             telling.line(None, stb.title, "asks", text)
         time.sleep(_WITHOUT * registry.patience())
         results = [_result(provider, stb, port, film) for stb, port, film in asked]

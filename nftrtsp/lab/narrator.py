@@ -130,19 +130,19 @@ class Narrator:
         match event:
             case "setup":
                 self._asked[box] = record["time"]
-                return "asks", f"{server} for a film, to UDP port {record.get('port')}"
+                return "asks", f"{server} for a film to UDP {record.get('port')}"
             case "way-open":
                 took = 1000 * (record["time"] - self._asked.get(box, record["time"]))
                 any_source = record.get("way", {}).get("any_source")
                 source = "any source" if any_source else f"{server} only"
                 port = record.get("port")
-                return "opens", f"UDP port {port} to {box}, from {source}, {took:.1f} ms after SETUP"
+                return "opens", f"UDP {port} to {box}, {source}, in {took:.1f} ms"
             case "way-refused":
-                return "refuses", f"UDP port {record.get('port')} to {box}: {record.get('reason')}"
+                return "refuses", f"UDP {record.get('port')} to {box}: {record.get('reason')}"
             case "way-closed":
                 reason = str(record.get("reason", ""))
                 why = "" if reason == "TEARDOWN" else f": {reason}"
-                return "closes", f"UDP port {record.get('port')} to {box}{why}"
+                return "closes", f"UDP {record.get('port')} to {box}{why}"
             case "pause":
                 self._plays[box] = False
                 return "pauses", "PAUSE: the film stops, its way stays open"
@@ -164,8 +164,8 @@ class Narrator:
         box = str(flow.get("stb"))
         source = f"{flow['orig']['src']}:{flow['orig']['sport']}"
         first = self.first(box)  # as the box itself measured it
-        after = "" if first is None else f", {1000 * first:.0f} ms after SETUP"
-        return Line(self._clock(record), self._name(box), "gets", f"the film, from {source}{after}")
+        after = "" if first is None else f" after {1000 * first:.0f} ms"
+        return Line(self._clock(record), self._name(box), "gets", f"the film from {source}{after}")
 
     def _tell_expectation(self, event: str, record: Mapping[str, Any]) -> Line | None:
         expected = record["expectation"]
@@ -174,7 +174,7 @@ class Narrator:
         source = "any source" if expected.get("any_source") else f"{expected['tuple']['src']} only"
         box = str(expected.get("stb"))
         port = expected["tuple"]["dport"]
-        return Line(self._clock(record), "router", "opens", f"UDP port {port} to {box}, from {source}")
+        return Line(self._clock(record), "router", "opens", f"UDP {port} to {box}, {source}")
 
     def _name(self, box: str) -> str:
         return self._names.get(box, box)

@@ -16,7 +16,7 @@ from nftrtsp.lab.showing import ENOUGH, Shown, percent
 if TYPE_CHECKING:
     from nftrtsp.lab.demo import Outcome
 
-_COLUMNS = 100  # where nobody tells how wide it is
+_COLUMNS = 80  # where nobody tells how wide it is
 _STYLES = {
     "asks": "cyan",
     "opens": "green",
@@ -42,19 +42,17 @@ class Telling:
 
     def introduce(self) -> None:
         """What this is, before anything happens."""
-        self._print(
-            "[bold]nftrtsp demo[/]: films on demand through a Linux router. It builds a small network of"
-        )
-        self._print("its own, in network namespaces; nothing else on this machine is touched.\n")
+        self._print("[bold]nftrtsp demo[/]: films on demand through a Linux router. It builds a small")
+        self._print("network of its own, in network namespaces; nothing else here is touched.\n")
 
     def network(self, lab: Lab) -> None:
         """The picture of the network."""
         first, last = lab.stbs[0].address, lab.stbs[-1].address.rpartition(".")[2]
-        left, right = f"{len(lab.stbs)} set-top boxes", f"RTSP server   {lab.rtsp_server}"
-        media = f"media servers {_shorten(lab.media_servers)}"
-        self._print(f"   {left:<21} LAN ┌────────┐ IPTV   {right}   [dim]is asked for the film[/]")
-        self._print(f"   {first + '-' + last:<21}─────┤ router ├─────   {media}   [dim]send it[/]")
-        self._print(f"   {'':<21}     └────────┘ {IPTV_LINK} {IPTV_ROUTER.ip}")
+        left, right = f"{len(lab.stbs)} set-top boxes", f"{lab.rtsp_server} [dim]is asked (RTSP server)[/]"
+        media = f"{_shorten(lab.media_servers)} [dim]send the film[/]"
+        self._print(f" {left:<18} LAN ┌────────┐ IPTV  {right}")
+        self._print(f" {first + '-' + last:<18}─────┤ router ├─────  {media}")
+        self._print(f" {'':<18}     └────────┘ {IPTV_LINK} {IPTV_ROUTER.ip}")
 
     def part(self, title: str, text: str) -> None:
         """The heading of a part."""
@@ -66,13 +64,13 @@ class Telling:
         clock = "" if time is None else f"{time:.2f} s"
         style = _STYLES.get(what, "")
         word = f"[{style}]{what:<8}[/]" if style else f"{what:<8}"
-        self._print(f"   {clock:>8}  {who:<13} {word} {escape(text)}")
+        self._print(f"{clock:>8}  {who:<11} {word}{escape(text)}")
 
     def rates(self, rates: list[tuple[str, float | None]]) -> None:
         """What arrives at each set-top box now."""
-        words = [f"{who} {'paused' if rate is None else f'{rate:.1f} Mbit/s'}" for who, rate in rates]
+        words = [f"{who} {'paused' if rate is None else f'{rate:.1f}'}" for who, rate in rates]
         if words:
-            self._print(f"   {'':>8}  [dim]{'now':<13} {' · '.join(words)}[/]")
+            self._print(f"{'':>8}  [dim]{'Mbit/s now':<11} {' · '.join(words)}[/]")
 
     def nothing_came(self, results: list[Shown], seconds: float, dropped: int) -> None:
         """How the part without nftrtsp ended."""
@@ -81,8 +79,8 @@ class Telling:
         verdict = "[red]no film[/]" if not arrived else "[bold red]films came, which must not be[/]"
         self._print(f"\n   after {seconds:.0f} s: {sent:,} TS packets sent, {arrived:,} arrived: {verdict}")
         servers = {source.partition(":")[0] for result in results for source in result.sent.sources}
-        self._print(f"   Why: the films come from {_shorten(sorted(servers))}, whom nobody inside asked for")
-        self._print(f"   anything; the firewall dropped {dropped:,} datagrams of them at {IPTV_LINK}.")
+        self._print(f"   Why: the films come from {_shorten(sorted(servers))}, whom nobody inside")
+        self._print(f"   asked for anything; the firewall dropped {dropped:,} datagrams at {IPTV_LINK}.")
 
     def config(self, lab: Lab) -> None:
         """Which config the commands use."""
@@ -107,14 +105,17 @@ class Telling:
     def summary(self, outcome: Outcome, *, gone: bool) -> None:
         """The table at the end, and the verdict."""
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for heading in ("set-top box", "port", "film from"):
+        for heading in ("set-top box", "film from"):
             table.add_column(heading, no_wrap=True)
-        for heading in ("first after", "sent", "arrived", "share", "lost", "without nftrtsp"):
+        for heading in ("first", "sent", "arrived", "share", "lost", "without us"):
             table.add_column(heading, justify="right", no_wrap=True)
         before = {result.stb.address: result for result in outcome.without}
         for result in outcome.with_us:
             table.add_row(*_row(result, before[result.stb.address]))
-        self._print("\n[bold]Summary[/]: TS packets, counted at both ends\n")
+        self._print("\n[bold]Summary[/]: TS packets, counted at both ends; first: after SETUP\n")
+        wide = self.console.options.update(max_width=2 * _COLUMNS)
+        if self.console.measure(table, options=wide).maximum > self.console.width:
+            table.padding = (0, 1, 0, 0)  # long films have one digit more; nothing may be cut off
         self.console.print(table)
         self._print("")
         for text in _verdict(outcome):
@@ -131,7 +132,6 @@ def _row(result: Shown, before: Shown) -> list[str]:
     good = result.share >= ENOUGH
     return [
         result.stb.title,
-        str(result.port),
         ", ".join(sorted({source.partition(":")[0] for source in result.report.sources})) or "-",
         "never" if first is None else f"{1000 * first:.0f} ms",
         f"{result.sent.packets:,}",

@@ -109,7 +109,7 @@ def _userspace(evidence: Evidence) -> Attempt:
 
 
 def _pinhole() -> Attempt:
-    return Attempt(HelperKind.PINHOLE, True, "pinhole needs only nftables and NFLOG")
+    return Attempt(HelperKind.PINHOLE, True, "it needs only nftables and NFLOG")
 
 
 def look(*, ask: bool = True) -> Evidence:

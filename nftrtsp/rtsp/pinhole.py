@@ -33,7 +33,7 @@ from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap, TableWatch
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
 from nftrtsp.rtsp.tidier import Tidier
-from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways, way_record
+from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways, counted, way_record
 from nftrtsp.ruleset.names import LOG_PREFIX, TABLE_NAME
 
 KIND = "pinhole"
@@ -211,8 +211,7 @@ class PinholeHelper:
                 self._fresh.update((way.port, now) for way in old)
         except NftrtspError:
             self.reconcile()
-        boxes = len({way.stb for way in self.ways})
-        self.service.status(f"{len(self.ways)} ways open for {boxes} set-top boxes")
+        self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
         if self.tidier.error is not None:
             self.service.say(f"conntrack entries in the way could not be deleted: {self.tidier.error}")
@@ -259,7 +258,7 @@ class PinholeHelper:
                 self._fresh[way.port] = time.monotonic()
                 back += 1
         if back:
-            self.service.say(f"{back} ways put back after the ruleset was replaced")
+            self.service.say(f"{counted(back)} put back after the ruleset was replaced")
 
     def _say_missing(self, error: NftrtspError) -> None:
         if not isinstance(error, KernelError) or error.errno != errno.ENOENT:
@@ -303,7 +302,8 @@ class PinholeHelper:
                 for port in pinholes:
                     removed += self.map.remove(port)
         if taken or removed:
-            self.service.say(f"took over {taken} ways of an earlier helper, closed {removed} of ended ones")
+            gone = f", closed {counted(removed)} whose connection had ended" if removed else ""
+            self.service.say(f"took over {counted(taken)} of an earlier helper{gone}")
 
 
 def comment(way: Way) -> str:
@@ -375,4 +375,4 @@ def run(config: Config, why: str) -> None:
         service.ready(f"pinhole: reads RTSP to port {ports} from NFLOG group {config.rtsp.log_group}; {why}")
         service.run()
         if helper.ways:
-            service.say(f"stopped; {len(helper.ways)} ways stay open for {config.rtsp.pause} at most")
+            service.say(f"stopped; {counted(len(helper.ways))} left open for {config.rtsp.pause} at most")

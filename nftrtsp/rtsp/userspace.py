@@ -29,7 +29,7 @@ from nftrtsp.rtsp.openings import Openings, load_function
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
 from nftrtsp.rtsp.watchdog import PATIENCE, Watchdog
-from nftrtsp.rtsp.ways import Connection, Ways
+from nftrtsp.rtsp.ways import Connection, Ways, counted
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 KIND = "userspace"
@@ -122,8 +122,7 @@ class UserspaceHelper:
                 self.gate.rehome(way)
             self._keep_enabled()
         self._flush()
-        boxes = len({way.stb for way in self.ways})
-        self.service.status(f"{len(self.ways)} ways open for {boxes} set-top boxes")
+        self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
 
     def _ended(self, now: float) -> list[Dialogue]:
@@ -209,7 +208,7 @@ def run(config: Config, why: str = "") -> None:
             service.watch(helper.queue, helper.packets)
             service.every(_TICK, helper.tick)
             service.every(_SWEEP, helper.sweep)
-            taken = f", {helper.adopted} ways taken over" if helper.adopted else ""
+            taken = f", {counted(helper.adopted)} taken over" if helper.adopted else ""
             service.ready(f"userspace helper: NFQUEUE {helper.queue.number} is read{taken}")
             service.run()
         finally:

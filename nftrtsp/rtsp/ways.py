@@ -105,6 +105,11 @@ class Way:
         return all(now - claim.seen > 2 * (claim.timeout or DEFAULT_SESSION_TIMEOUT) for claim in self.claims)
 
 
+def counted(number: int, what: str = "way") -> str:
+    """Return ``1 way``, ``2 ways``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 class Ways:
     """All ways of one router, by public port. ``kind``, as lists show it: ``pinhole`` or ``expectation``."""
 
@@ -119,6 +124,11 @@ class Ways:
 
     def __iter__(self) -> Iterator[Way]:
         return iter(list(self._by_port.values()))
+
+    def summary(self) -> str:
+        """Return how many ways are open for how many set-top boxes, in words."""
+        boxes = len(self._by_stb)
+        return f"{counted(len(self))} open for {boxes} set-top box{'' if boxes == 1 else 'es'}"
 
     def at(self, port: int) -> Way | None:
         """Return the way at the public ``port``."""

@@ -97,6 +97,9 @@ def test_many_films_play_at_once(served: Lab) -> None:
 def test_exec_runs_in_the_router_and_gives_its_exit_code(standing: Lab) -> None:
     assert "vlan2" in _lab("exec", "ip", "-br", "link").stdout
     assert _lab("exec", "--", "sh", "-c", "exit 7").returncode == 7
+    missing = _lab("exec", "nosuchprogram")
+    assert missing.returncode == 127
+    assert missing.stderr == "nftrtsp: lab: there is no program 'nosuchprogram' to run\n"
 
 
 @pytest.mark.parametrize(

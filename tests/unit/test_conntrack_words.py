@@ -9,10 +9,11 @@ from ipaddress import ip_address
 import pytest
 
 from nftrtsp import config
-from nftrtsp.cli import words
-from nftrtsp.cli.columns import aligned, colours, paint
+from nftrtsp.cli import eventlist, words
+from nftrtsp.cli.columns import aligned, colours, hung, paint
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.eventlist import event_line, helper_line
+from nftrtsp.cli.plan import _parts
 from nftrtsp.conntrack import decode, record
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_SEEN_REPLY, Flow, Tuple
@@ -20,6 +21,8 @@ from nftrtsp.conntrack.memory import Memory
 from nftrtsp.conntrack.merge import merge
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.errors import ConfigError
+from nftrtsp.rtsp.ways import counted
+from nftrtsp.ruleset.review import Line
 from tests.unit.captured import MESSAGES
 
 BOX, ROUTER = ip_address("192.168.1.200").packed, ip_address("10.214.0.2").packed
@@ -113,6 +116,50 @@ def test_columns_are_aligned_numbers_to_the_right_and_plain_without_colours() ->
     assert list(aligned(("NAME",), [], coloured=False)) == []
 
 
+def test_a_narrow_terminal_gets_the_last_columns_on_a_second_line() -> None:
+    rows = [[("box", ""), ("1000", ""), ("words of it", "good")], [("b", ""), ("5", ""), ("", "")]]
+    assert list(aligned(("STB", ">N", "MEANING"), rows, coloured=False, columns=20)) == [
+        "STB     N",
+        "    MEANING",
+        "box  1000",
+        "    words of it",
+        "b       5",
+        "",
+    ]
+    assert len(list(aligned(("STB", ">N", "MEANING"), rows, coloured=False, columns=22))) == 3
+
+
+def test_long_lines_hang_in_and_are_cut_at_spaces() -> None:
+    assert hung("one two  three", None, 4) == "one two  three"
+    assert hung("one two  three four", 10, 4) == "one two\n    three\n    four"
+    assert hung("  a-word-that-is-too-long b", 10, 4) == "  a-word-that-is-too-long\n    b"
+    assert hung("", 10, 4) == ""
+
+
+def test_marks_of_a_changed_rule_stay_below_their_words_when_it_is_cut() -> None:
+    text = "      iifname vlan2 counter accept"
+    line = Line("-", text, ((text.index("vlan2"), len(text)),))
+    parts = list(_parts(line, 30))
+    assert [part.sign for part in parts] == ["-", " "]
+    assert [part.text[a:b] for part in parts for a, b in part.marks] == ["vlan2 counter", "accept"]
+    assert all(len(part.text) + 2 <= 30 for part in parts)
+    assert list(_parts(line, None)) == [line]
+
+
+def test_an_event_takes_two_lines_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eventlist, "room", lambda _stream: 80)
+    told = event_line(Event(EventType.NEW, 1.0, film()), ROLES.of(film()), ROLES, CONFIG)
+    first, second = told.splitlines()
+    assert first.endswith("new               media    Living room       udp")
+    assert second == "    172.26.83.137:4001 → 10.214.0.2:27336  playing, way open 60 m, unreplied"
+
+
+def test_one_way_is_no_ways() -> None:
+    assert [counted(number) for number in (0, 1, 2)] == ["0 ways", "1 way", "2 ways"]
+    hello = {"event": "hello", "kind": "pinhole", "pid": 7, "ways": [{}], "why": "so"}
+    assert helper_line(hello, ROLES).endswith("the pinhole helper runs (pid 7), 1 way open: so")
+
+
 def test_colours_do_not_change_the_width() -> None:
     (_, line) = aligned(("A", "B"), [[("x", "good"), ("y", "")]], coloured=True)
     assert line == f"{paint('x', 'good', True)}  y"
@@ -144,30 +191,40 @@ def test_json_of_a_flow_has_every_field_even_when_nothing_was_told() -> None:
 def test_filters_take_names_addresses_roles_protocols_and_types() -> None:
     told = Event(EventType.NEW, 1.0, film())
     part = part_of(told, ROLES)
-    for good in ("stb=living room", "stb=192.168.1.200", "role=media,control", "proto=udp", "type=new"):
-        assert parse_filters((good,)).accepts(told, part, ROLES), good
+    for good in (
+        "stb=living room",
+        "stb=192.168.1.200",
+        "role=media,control",
+        "proto=udp",
+        "proto=17",
+        "type=new",
+    ):
+        assert parse_filters((good,), CONFIG).accepts(told, part, ROLES), good
     for bad in ("stb=192.168.1.201", "role=control", "proto=tcp", "type=destroy"):
-        assert not parse_filters((bad,)).accepts(told, part, ROLES), bad
-    assert not parse_filters(("proto=udp", "role=control")).accepts(told, part, ROLES)
+        assert not parse_filters((bad,), CONFIG).accepts(told, part, ROLES), bad
+    assert not parse_filters(("proto=udp", "role=control"), CONFIG).accepts(told, part, ROLES)
 
 
 def test_a_loss_passes_every_filter() -> None:
     loss = Event(EventType.OVERRUN, 1.0, lost=7)
-    assert parse_filters(("stb=nobody",)).accepts(loss, part_of(loss, ROLES), ROLES)
+    assert parse_filters(("stb=192.168.1.201",), CONFIG).accepts(loss, part_of(loss, ROLES), ROLES)
 
 
 def test_a_helpers_lines_are_told_and_filtered_like_events() -> None:
     line = {"time": 1.0, "event": "way-refused", "stb": "192.168.1.200", "port": 27336, "reason": "taken"}
     assert helper_line(line, ROLES).endswith("Living room       port 27336  taken")
-    assert parse_filters(("type=way-refused", "stb=living room")).accepts_line(line, BOX, ROLES)
-    assert not parse_filters(("role=media",)).accepts_line(line, BOX, ROLES)
+    assert parse_filters(("type=way-refused", "stb=living room"), CONFIG).accepts_line(line, BOX, ROLES)
+    assert not parse_filters(("role=media",), CONFIG).accepts_line(line, BOX, ROLES)
     assert "3 ways" not in helper_line({"event": "hello", "kind": "pinhole", "ways": []}, ROLES)
 
 
-@pytest.mark.parametrize("text", ["stb", "colour=red", "role=king", "type=", "=x"])
+@pytest.mark.parametrize(
+    "text",
+    ["stb", "colour=red", "role=king", "type=", "=x", "stb=Nobody", "stb=1.2.3", "proto=x", "proto=256"],
+)
 def test_an_odd_filter_is_one_sentence(text: str) -> None:
     with pytest.raises(ConfigError, match="--filter"):
-        parse_filters((text,))
+        parse_filters((text,), CONFIG)
 
 
 def test_an_event_line_names_the_box_and_a_loss_says_so() -> None:
