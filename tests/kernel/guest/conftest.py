@@ -104,8 +104,8 @@ def module(make: str) -> Iterator[None]:
     built = Path("/results/dkms")  # what DKMS itself built, where test_dkms.py ran before
     if make == "any-source" and (built / "nf_nat_rtsp.ko").exists():
         folder = built
-    # A name that a userspace helper registered is taken, and outlives its daemon; and nf_conntrack_rtsp cannot
-    # be refused: its init() then unregisters what it never registered, and takes the kernel down.
+    # A name that a userspace helper registered outlives its daemon, and nf_conntrack_rtsp cannot bear
+    # to be refused: its init() then unregisters what it never registered, and takes the kernel down.
     until(
         lambda: subprocess.run(["modprobe", "-r", "nfnetlink_cthelper"], check=False).returncode == 0,
         "the registrations of earlier userspace helpers go",
