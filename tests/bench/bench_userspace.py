@@ -81,16 +81,16 @@ def main() -> int:
             f"{media['processor']:.0%} of a processor",
             f"{plain['mbps']:.0f} Mbit/s",
             f"{plain['mbps'] / media['mbps']:.2f}",
-            "without loss",
-            media["missing"] == 0,
+            f"{RATE / 1e6:.0f} Mbit/s without loss",
+            media["missing"] == 0 and media["mbps"] * 1e6 >= 0.99 * RATE,
         ),
         Row(
             "… what the helper's code takes on this machine, not emulated, no kernel: packets of 1,448 bytes",
             f"{small:.0f} Mbit/s (of 60,000 bytes, GSO: {large:.0f})",
             "",
             "",
-            f"{RATE / 1e6:.0f} Mbit/s",
-            small >= RATE / 1e6,
+            "none, for comparison",
+            True,
         ),
         Row(
             f"{BOXES} boxes ask within {WITHIN:.0f} s (here {many['took']:.0f} s: all is emulated): "
@@ -98,8 +98,8 @@ def main() -> int:
             f"{many['opened']} (p99 {many['p99']:.0f} ms), first packet of {many['arrived']} films",
             "",
             "",
-            f"{BOXES}",
-            many["opened"] == many["arrived"] == BOXES,
+            f"{BOXES}, asked within {WITHIN:.0f} s",
+            many["opened"] == many["arrived"] == BOXES and many["took"] <= WITHIN,
         ),
         Row(
             "the helper's memory at most",
