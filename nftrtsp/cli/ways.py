@@ -23,11 +23,10 @@ def ways(found: Iterable[Any], roles: Roles, *, everything: bool) -> list[dict[s
     from nftrtsp.ruleset import pinhole
 
     listed = [of_expectation(value, roles) for value in found if everything or roles.concerns(value)]
-    open_now = [pinhole.record(value, roles) for value in pinhole.pinholes()]
-    if open_now:  # the map does not say who asked; the helper that filled it does
-        masters = {way.get("id"): way.get("master") for way in helper_ways()}
-        for way in open_now:
-            way["master"] = masters.get(way["id"])
+    holes = pinhole.pinholes()
+    # The map does not say who asked, nor whom the servers send to; the helper that filled it does.
+    told = {way.get("id"): way for way in helper_ways()} if holes else {}
+    open_now = [pinhole.record(hole, roles, told.get(hole.port)) for hole in holes]
     return sorted(listed + open_now, key=_place)
 
 

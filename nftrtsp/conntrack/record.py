@@ -13,10 +13,13 @@ from typing import Any
 
 from nftrtsp.conntrack.decode import protocol_state
 from nftrtsp.conntrack.event import Event
-from nftrtsp.conntrack.expectation import Expectation
+from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
 from nftrtsp.conntrack.flow import (
+    AF_INET,
     AF_INET6,
     IPPROTO_SCTP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
     PROTOCOL_NAMES,
     SCTP_STATES,
     Counters,
@@ -128,6 +131,42 @@ def of_expectation(expectation: Expectation, roles: Roles) -> Record:
         "stb": address_text(stb) or None,
         "stb_name": roles.name(stb) or None,
     }
+
+
+def of_way(
+    kind: str,
+    way: tuple[int, bytes, int],
+    roles: Roles,
+    *,
+    timeout: float | None,
+    router: bytes = bytes(4),
+    master: Tuple | None = None,
+) -> Record:
+    """Return the JSON object of a way of ours: an expectation and a pinhole are one thing to who reads.
+
+    ``way`` is the public port, the set-top box (packed) and its port; ``timeout`` in seconds is what is left
+    of it, None: for ever. ``router`` (packed) is what media servers send to, all zero while it is not known,
+    and ``master`` the control connection that asked, None likewise.
+    """
+    port, stb, stb_port = way
+    nothing = bytes(4)
+    expectation = Expectation(
+        AF_INET,
+        Tuple(nothing, router, IPPROTO_UDP, 0, port),
+        Tuple(nothing, b"\xff" * 4 if any(router) else nothing, IPPROTO_UDP, 0, 0xFFFF),
+        master or Tuple(nothing, nothing, IPPROTO_TCP, 0, 0),
+        timeout=max(0, int(timeout or 0)),
+        id=port,
+        flags=1,
+        nat=ExpectationNat(1, Tuple(stb, nothing, IPPROTO_UDP, stb_port, 0)),
+        helper="rtsp",
+    )
+    record = {**of_expectation(expectation, roles), "kind": kind}
+    if timeout is None:
+        record["timeout"] = None
+    if master is None:
+        record["master"] = None
+    return record
 
 
 def of_event(event: Event, roles: Roles, part: Part | None = None) -> Record:

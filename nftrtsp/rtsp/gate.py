@@ -284,7 +284,7 @@ class Gate:
         try:
             self.openings.close(way, cut=cut)
         except NftrtspError as error:
-            self.tell(Note("overrun", reason=f"closing the way at port {way.port}: {error}"))
+            self.tell(Note(event="overrun", reason=f"closing the way at port {way.port}: {error}"))
 
     def _rewrite(self, link: Link, dialogue: Dialogue, from_client: bool, wanted: list[Rewrite]) -> None:
         """Carry out what the dialogue asks for, as far as it has not been foreseen."""

@@ -11,15 +11,15 @@ from nftrtsp.errors import printable
 from nftrtsp.rtsp.ways import Connection
 
 
-class Note(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Note(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One event of the published stream (see :mod:`nftrtsp.rtsp.publish`); absent parts do not apply.
 
     ``event`` is one of ``connection-open connection-close setup response way-open way-refused way-closed play
     pause teardown rewrite overrun garbage``. ``way`` is a record of :func:`nftrtsp.rtsp.ways.way_record`.
     """
 
-    event: str
     time: float | None = None
+    event: str
     stb: str | None = None
     client: str | None = None
     server: str | None = None
@@ -39,9 +39,9 @@ def note(event: str, connection: Connection | None = None, **parts: Any) -> Note
     """
     parts = {key: printable(part) if isinstance(part, str) else part for key, part in parts.items()}
     if connection is None:
-        return Note(event, **parts)
+        return Note(event=event, **parts)
     return Note(
-        event,
+        event=event,
         stb=str(IPv4Address(connection.client)),
         client=connection.client_text,
         server=connection.server_text,

@@ -205,7 +205,7 @@ def subscribe(
 ) -> Iterator[dict[str, Any]]:
     """Yield events for ever, connecting again every ``retry`` seconds while no helper is there.
 
-    When the helper hangs up, ``{"event": "bye", "time": …}`` is yielded. ``stop`` is asked at least every
+    When the helper hangs up, ``{"time": …, "event": "bye"}`` is yielded. ``stop`` is asked at least every
     ``retry`` seconds. Raises :class:`PrivilegeError`.
     """
     while not stop():
@@ -218,7 +218,7 @@ def subscribe(
             while not stop():
                 yield from subscription.receive(retry)
         except OSError:
-            yield {"event": "bye", "time": time.time()}
+            yield {"time": time.time(), "event": "bye"}
         finally:
             subscription.close()
 

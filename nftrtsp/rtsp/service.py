@@ -203,8 +203,8 @@ class Service:
 
     def _greeting(self) -> dict[str, Any]:
         return {
-            "event": "hello",
             "time": time.time(),
+            "event": "hello",
             "kind": self.kind,
             "why": self.why,
             "pid": os.getpid(),

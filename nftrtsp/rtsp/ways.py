@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Tuple
-from nftrtsp.conntrack.record import of_expectation
+from nftrtsp.conntrack.flow import IPPROTO_TCP, Tuple
+from nftrtsp.conntrack.record import of_way
 from nftrtsp.conntrack.role import Roles
 
 #: RFC 2326 section 12.37: a session without ``timeout`` ends after 60 seconds without a sign of life.
@@ -206,17 +205,12 @@ def way_record(way: Way, kind: str, timeout: float, roles: Roles) -> dict[str, A
 
     An expectation of ours and a pinhole are one thing to those who read: the keys are the same.
     """
-    master = way.master
-    stb = Tuple(way.stb, bytes(4), IPPROTO_UDP, way.stb_port, 0)
-    expectation = Expectation(
-        AF_INET,
-        Tuple(bytes(4), way.router, IPPROTO_UDP, 0, way.port),
-        Tuple(bytes(4), b"\xff" * 4 if any(way.router) else bytes(4), IPPROTO_UDP, 0, 0xFFFF),
-        Tuple(master.client, master.server, IPPROTO_TCP, master.client_port, master.server_port),
-        timeout=max(0, int(timeout)),
-        id=way.port,
-        flags=1,
-        nat=ExpectationNat(1, stb),
-        helper="rtsp",
+    asked = way.master
+    return of_way(
+        kind,
+        (way.port, way.stb, way.stb_port),
+        roles,
+        timeout=timeout,
+        router=way.router,
+        master=Tuple(asked.client, asked.server, IPPROTO_TCP, asked.client_port, asked.server_port),
     )
-    return {**of_expectation(expectation, roles), "kind": kind}

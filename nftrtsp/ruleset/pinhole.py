@@ -7,6 +7,8 @@ linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c (nf_tables_dump_set).
 from __future__ import annotations
 
 import errno
+import socket
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ import msgspec
 from nftrtsp.conntrack import wire
 from nftrtsp.conntrack.decode import number, spans
 from nftrtsp.conntrack.netlink import Questions
-from nftrtsp.conntrack.record import address_text
+from nftrtsp.conntrack.record import of_way
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.errors import KernelError, MalformedError
 from nftrtsp.ruleset.names import PINHOLE_MAP, TABLE_NAME
@@ -26,8 +28,6 @@ NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM = 12, 13
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_EXPIRATION = 1, 2, 4, 5
 NFTA_DATA_VALUE = 1
-
-ANY = "0.0.0.0"  # noqa: S104 - the any-source address, bound to nothing
 
 
 class Pinhole(msgspec.Struct, frozen=True, gc=False):
@@ -102,24 +102,19 @@ def _value(data: bytes, span: tuple[int, int], least: int) -> bytes:
     return value
 
 
-def record(pinhole: Pinhole, roles: Roles) -> dict[str, Any]:
-    """Return the JSON object of ``pinhole``, with the keys of an expectation's (conntrack/record.py)."""
+def record(pinhole: Pinhole, roles: Roles, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the JSON object of ``pinhole``.
+
+    ``told`` is what the running helper tells of it: who asked, and the router's address, which the map does
+    not hold.
+    """
+    told = told or {}
+    try:
+        router = socket.inet_aton(told["tuple"]["dst"])
+    except (KeyError, TypeError, OSError):
+        router = bytes(4)
+    way = (pinhole.port, pinhole.stb, pinhole.stb_port)
     return {
-        "kind": "pinhole",
-        "id": pinhole.port,
-        "family": "ipv4",
-        "timeout": None if pinhole.left is None else int(pinhole.left),
-        "proto": "udp",
-        "tuple": {"src": ANY, "sport": 0, "dst": ANY, "dport": pinhole.port},
-        "mask": {"src": ANY, "sport": 0, "dst": ANY, "dport": 65535},
-        "master": None,
-        "helper": "rtsp",
-        "class": 0,
-        "flags": ["permanent"],
-        "function": None,
-        "zone": 0,
-        "nat": {"direction": 1, "src": address_text(pinhole.stb), "sport": pinhole.stb_port},
-        "any_source": True,
-        "stb": address_text(pinhole.stb),
-        "stb_name": roles.name(pinhole.stb) or None,
+        **of_way("pinhole", way, roles, timeout=pinhole.left, router=router),
+        "master": told.get("master"),
     }

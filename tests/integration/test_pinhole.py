@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -225,6 +226,24 @@ def test_a_film_from_an_unknown_server_arrives_after_setup_and_not_before(scene:
     call.answer("200 OK", "Session: 77")
     assert scene.arrives(PORT, media=0)
     assert scene.arrives(PORT, media=2)
+
+
+def test_a_way_is_the_same_object_wherever_it_is_shown(scene: Scene) -> None:
+    call = scene.call()
+    call.setup(PORT)
+    opened = scene.helper.wait("way-open", port=PORT)
+    assert list(opened)[:2] == ["time", "event"]  # as conntrack's events begin
+    router = scene.lab.router
+    listed = json.loads(router.nftrtsp("expectations", "--json").stdout)
+    greeting = json.loads(router.nftrtsp("status", "--json").stdout)["helper"]
+    for way in (listed, greeting["ways"][0]):
+        assert list(way) == list(opened["way"])
+        assert {**way, "timeout": 0} == {**opened["way"], "timeout": 0}
+    assert listed["tuple"]["dst"] == ROUTER
+    scene.helper.end()
+    alone = json.loads(router.nftrtsp("expectations", "--json").stdout)
+    unknown = {"master": None, "timeout": 0}  # the map does not say who asked
+    assert {**alone, **unknown, "tuple": 0, "mask": 0} == {**listed, **unknown, "tuple": 0, "mask": 0}
 
 
 def test_a_whole_dialogue_is_told_and_ends_clean(scene: Scene) -> None:

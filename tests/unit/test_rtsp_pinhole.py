@@ -119,8 +119,8 @@ def test_refusals_are_logged_at_a_limited_rate_for_each_asker() -> None:
 
 
 def test_the_log_says_who_and_why() -> None:
-    refused = Note("way-refused", port=80, reason="port 80 is below 1024")
+    refused = Note(event="way-refused", port=80, reason="port 80 is below 1024")
     assert sentence(refused, "Living room (192.168.1.200)") == (
         "Living room (192.168.1.200): refused: port 80 is below 1024"
     )
-    assert sentence(Note("setup", port=27336), "x") is None
+    assert sentence(Note(event="setup", port=27336), "x") is None

@@ -34,7 +34,7 @@ def join(publisher: Publisher) -> Subscription:
 
 def test_a_reader_is_greeted_and_gets_each_event(publisher: Publisher) -> None:
     reader = join(publisher)
-    publisher.publish(Note("way-open", stb="192.168.1.200", port=27336))
+    publisher.publish(Note(event="way-open", stb="192.168.1.200", port=27336))
     first, second = reader.receive(1)
     assert first == {"event": "hello", "ways": []}
     assert {key: second[key] for key in ("event", "stb", "port")} == {
@@ -54,7 +54,7 @@ def test_a_reader_that_does_not_read_is_dropped_and_the_others_are_served(publis
     slow, quick = join(publisher), join(publisher)
     got = len(quick.receive(1))
     for _ in range(20000):
-        publisher.publish(Note("setup", uri="rtsp://s/" + "x" * 400))
+        publisher.publish(Note(event="setup", uri="rtsp://s/" + "x" * 400))
         got += len(quick.receive(0))
     assert publisher.readers == 1
     assert publisher.dropped == 1
