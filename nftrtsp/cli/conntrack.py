@@ -50,10 +50,23 @@ def flows(config_path: Path | None, everything: bool, watch: bool, as_json: bool
         pairs = ((flow, roles.of(flow)) for flow in found)
         if as_json:
             write(flow_lines(pairs, roles))
-        elif write(flow_rows(pairs, roles, config)):
+        elif write(flow_rows(pairs, roles, as_live(config))):
             hint()
         else:
             click.echo("no film is on its way, and no control connection has a way open", err=True)
+
+
+def as_live(config: Config) -> Config:
+    """Return ``config`` with the film timeout that the kernel has: its ruleset may be older."""
+    import msgspec
+
+    from nftrtsp.config.values import Seconds
+    from nftrtsp.ruleset import pause
+
+    live = pause.live()
+    if live is None or live == int(config.rtsp.pause):
+        return config
+    return msgspec.structs.replace(config, rtsp=msgspec.structs.replace(config.rtsp, pause=Seconds(live)))
 
 
 def vod_flows(conntrack: Any, config: Config, roles: Roles) -> list[Flow]:

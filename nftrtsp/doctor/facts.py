@@ -32,12 +32,13 @@ class Ruleset(msgspec.Struct, frozen=True):
     """Our table as it is in the kernel.
 
     ``form`` is ``ct helper`` or ``pinhole``; ``changes`` how many ``apply`` would make; ``counters`` are
-    packets by rule id.
+    packets by rule id; ``pause`` is the timeout of films in seconds, None where there is no such object.
     """
 
     form: str
     changes: int
     counters: dict[str, int] = {}
+    pause: int | None = None
 
 
 class Facts(msgspec.Struct, frozen=True):

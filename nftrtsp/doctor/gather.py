@@ -123,7 +123,7 @@ def _goes_by(route: Any, network: IPv4Network, by_index: dict[int, str]) -> str 
 
 
 def _with_ruleset(facts: Facts) -> Facts:
-    from nftrtsp.ruleset import apply, environment
+    from nftrtsp.ruleset import apply, environment, pause
     from nftrtsp.ruleset.build import build
     from nftrtsp.ruleset.kernel import Nft
     from nftrtsp.ruleset.render import render
@@ -143,7 +143,7 @@ def _with_ruleset(facts: Facts) -> Facts:
         return change(facts, refused=reason, remedy=error.remedy or "")
     form = "pinhole" if f"map {names.PINHOLE_MAP} " in listing else "ct helper"
     counters = {rule: int(packets) for packets, rule in _COUNTED.findall(listing)}
-    return change(facts, ruleset=Ruleset(form, len(plan.changes), counters))
+    return change(facts, ruleset=Ruleset(form, len(plan.changes), counters, pause.read(listing)))
 
 
 def _with_conntrack(facts: Facts) -> Facts:

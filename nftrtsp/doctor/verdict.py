@@ -39,8 +39,8 @@ def conclude(facts: Facts, findings: Sequence[Finding]) -> Verdict:
         )
     warnings = sum(finding.state is State.WARNING for finding in findings)
     but = f", with {several(warnings, 'warning')} below" if warnings else ""
-    # A pause other than the config's in the kernel leaves us without the measure for "plays".
-    known = facts.ruleset is not None and not facts.ruleset.changes
+    ruleset = facts.ruleset
+    known = ruleset is not None and (ruleset.pause is not None or not ruleset.changes)
     none = ", none plays now" if known else ""
     return Verdict(True, f"VoD should work here{but}: nothing found that stops a film{none}")
 
@@ -48,6 +48,8 @@ def conclude(facts: Facts, findings: Sequence[Finding]) -> Verdict:
 def _playing(facts: Facts) -> list[str]:
     """Return the boxes at which a film plays: each of its packets sets its timeout to ``pause`` again."""
     roles, pause = Roles(facts.config), int(facts.config.rtsp.pause)
+    if facts.ruleset is not None:
+        pause = facts.ruleset.pause or pause
     found = set()
     for flow in facts.flows or ():
         part = roles.of(flow)

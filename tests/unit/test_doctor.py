@@ -15,6 +15,7 @@ from nftrtsp.doctor.checks import diagnose
 from nftrtsp.doctor.facts import Facts, Link, Route, Ruleset
 from nftrtsp.doctor.finding import Finding, State, listed
 from nftrtsp.doctor.verdict import conclude
+from nftrtsp.ruleset import pause
 from nftrtsp.ruleset.environment import Drop
 from nftrtsp.ruleset.environment import Facts as Environment
 
@@ -385,6 +386,24 @@ def test_a_film_that_plays_does_not_hide_a_fault() -> None:
     verdict = conclude(facts, diagnose(facts))
     assert verdict.works is False
     assert verdict.text.startswith("a film plays at Living room, but the next may not: the userspace helper")
+
+
+def test_the_kernel_s_own_timeout_tells_whether_a_film_plays() -> None:
+    older = Ruleset("ct helper", 1, pause=600)  # of a config before: pause was 10m
+    facts = msgspec.structs.replace(HEALTHY, ruleset=older, flows=(film(timeout=599),))
+    assert "a film plays at Living room" in conclude(facts, diagnose(facts)).text
+    facts = msgspec.structs.replace(facts, flows=(film(timeout=500),))
+    assert "none plays now" in conclude(facts, diagnose(facts)).text
+
+
+@pytest.mark.parametrize(
+    ("listed", "seconds"), [("3600", 3600), ("1h", 3600), ("10m", 600), ("1d2h30s", 93630), ("45s", 45)]
+)
+def test_the_timeout_of_films_is_read_however_nft_prints_it(listed: str, seconds: int) -> None:
+    policy = f"policy = {{ unreplied : 7s, replied : {listed} }}"
+    table = f"table inet nftrtsp {{\n\tct timeout pause {{\n\t\tprotocol udp\n\t\t{policy}\n\t}}\n}}\n"
+    assert pause.read(table) == seconds
+    assert pause.read(table.replace("pause", "other")) is None
 
 
 def test_a_paused_film_does_not_play() -> None:
