@@ -119,6 +119,8 @@ class RulesetWatch(threading.Thread):
                 text=True,
                 env=env,
             )
+            if self._stopped:  # it began while stop() looked for it: nobody else will end it
+                self._process.terminate()
             out, err = self._process.communicate(timeout=_LONGEST)
         except (OSError, subprocess.TimeoutExpired) as error:
             if self._process is not None:
