@@ -25,6 +25,11 @@ pytestmark = [
 Mbit = 1e6
 PATIENCE = 20.0
 
+#: What runs in the pane: the command, then its exit code where the command has left the screen. tmux's own
+#: "Pane is dead" is no witness: libutempter puts its handler of SIGCHLD over tmux's while a pane closes, so
+#: tmux now and then never hears of the end and shows nothing (github.com/tmux/tmux/issues/311).
+PANE = ("sh", "-c", '"$@"; echo "ended with exit code $?"; read -r _', "sh")
+
 
 class Terminal:
     """A terminal that a test can type into and read."""
@@ -32,11 +37,10 @@ class Terminal:
     def __init__(self, lab: Lab, *words: str, size: tuple[int, int] = (120, 36)) -> None:
         name = f"terminal-{uuid.uuid4().hex[:8]}"
         self._config, self._socket = lab.folder / f"{name}.conf", lab.folder / f"{name}.sock"
-        options = ("remain-on-exit on", f"default-size {size[0]}x{size[1]}")
-        self._config.write_text("".join(f"set-option -g {option}\n" for option in options))
+        self._config.write_text(f"set-option -g default-size {size[0]}x{size[1]}\n")
         variables = [f"{name}={value}" for name, value in lab.variables().items()]
         command = ["ip", "netns", "exec", lab.router.name, "env", "-u", "COLUMNS", "-u", "LINES"]
-        command += ["TERM=tmux-256color", *variables, *words]
+        command += ["TERM=tmux-256color", *variables, *PANE, *words]
         self._tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), "-s", "t", *command)
 
     def _tmux(self, *words: str) -> str:
@@ -114,7 +118,7 @@ def test_the_film_that_plays_is_on_the_screen(lab: Lab, terminal: Terminal, tmp_
             lambda screen: "TEARDOWN" in screen and re.search(r"Living room\s+idle", screen), "the end"
         )
     terminal.press("q")
-    terminal.wait(lambda screen: "Pane is dead (status 0" in screen, "a clean end")
+    terminal.wait(lambda screen: "ended with exit code 0" in screen, "a clean end")
     news = [news for _, news in Recording(tmp_path / "lab.nftr").read()]
     assert any(isinstance(each, Heard) for each in news)
     assert {"setup", "way-open", "teardown"} <= {
