@@ -20,6 +20,12 @@ pytestmark = pytest.mark.root
 _SYSCTLS = ("net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter")
 
 
+@pytest.fixture(autouse=True)
+def _own_labs(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder of labs of our own: whoever builds beside us would sweep up the dead labs made here."""
+    monkeypatch.setenv("NFTRTSP_LAB_DIR", str(tmp_path_factory.mktemp("labs")))
+
+
 def _outside() -> tuple[str, ...]:
     """What the machine's own namespace holds: links, addresses, routes, rules, sysctls."""
     shown = [
@@ -148,11 +154,17 @@ def test_a_lab_whose_builder_lives_is_not_swept_up() -> None:
 
 
 def test_a_lab_that_fails_half_way_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = set(Path("/run/netns").glob("*"))
-    monkeypatch.setattr(Lab, "_make_links", lambda self: 1 / 0)
+    begun: list[str] = []
+
+    def fail(lab: Lab) -> None:
+        assert len(_traces(lab.id)) > 1
+        begun.append(lab.id)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Lab, "_make_links", fail)
     with pytest.raises(ZeroDivisionError):
         Lab.build(stbs=1)
-    assert set(Path("/run/netns").glob("*")) - before == set()
+    assert [_traces(lab_id) for lab_id in begun] == [[]]
 
 
 def test_too_many_boxes_are_refused_in_one_sentence() -> None:
