@@ -13,6 +13,15 @@ NETNS_DIR = Path("/var/run/netns")
 CLONE_NEWNET = 0x40000000
 
 
+def words(name: str) -> list[str]:
+    """Return the words that have a command run in the namespace ``name``: nsenter(1).
+
+    Not ``ip netns exec``, which mounts /sys anew and for that wants a root that is a mount point: in a chroot
+    it fails.
+    """
+    return ["nsenter", f"--net={NETNS_DIR / name}", "--"]
+
+
 def enter(name: str) -> None:
     """Move this process (its calling thread) into the network namespace ``name`` of ip-netns(8).
 

@@ -75,9 +75,9 @@ def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - 
         click.get_current_context().exit(127)  # as a shell says it
     try:
         # In place of this process: signals, the terminal and the exit code are the command's own.
-        os.execvpe("ip", router.words(command), variables)  # noqa: S606 - no shell, on purpose
+        os.execvpe("nsenter", router.words(command), variables)  # noqa: S606 - no shell, on purpose
     except FileNotFoundError:
-        raise LabError("there is no `ip`", place="lab", remedy="install iproute2") from None
+        raise LabError("there is no `nsenter`", place="lab", remedy="install util-linux") from None
 
 
 @lab.command()

@@ -27,6 +27,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nftrtsp import netns
 from nftrtsp.errors import KernelError, LabError
 from nftrtsp.lab import links, registry
 from nftrtsp.lab.registry import Record
@@ -110,7 +111,7 @@ class Namespace:
 
     def words(self, command: Sequence[str | Path]) -> list[str]:
         """Return ``command`` with the words before it that have it run here."""
-        return ["ip", "netns", "exec", self.name, *(str(word) for word in command)]
+        return [*netns.words(self.name), *(str(word) for word in command)]
 
 
 class Router(Namespace):

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nftrtsp import netns
+
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PYTHON = str(ROOT / ".venv/bin/python")
@@ -97,7 +99,7 @@ class Namespace:
 
     def command(self, command: Sequence[str]) -> list[str]:
         """Return ``command`` as it is run within the namespace."""
-        return ["ip", "netns", "exec", self.name, *command]
+        return [*netns.words(self.name), *command]
 
     def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run ``command`` within the namespace; an error of it is ours."""

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nftrtsp import netns
+
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
@@ -60,7 +62,7 @@ class Space:
         self.name = name
 
     def command(self, command: Sequence[str]) -> list[str]:
-        return ["ip", "netns", "exec", self.name, *command]
+        return [*netns.words(self.name), *command]
 
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -82,7 +84,6 @@ class Space:
 
     def within(self, function: Callable[[], T]) -> T:
         """Call ``function`` in a thread that is in the namespace; return what it returns."""
-        from nftrtsp import netns
 
         results: list[T] = []
         errors: list[BaseException] = []

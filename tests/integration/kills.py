@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from nftrtsp import netns
 from tests.integration.stand import NFTRTSP, SECOND_BOX, Stand, config, stand
 
 SECONDS = 1  # --confirm-within
@@ -39,7 +40,7 @@ def course(router: Stand) -> float:
 def killed(router: Stand, after: float, *words: str) -> bool:
     """Run apply and kill it ``after`` seconds; return whether it was still running."""
     process = subprocess.Popen(
-        ["ip", "netns", "exec", router.name, *NFTRTSP, "apply", "--yes", *words],
+        [*netns.words(router.name), *NFTRTSP, "apply", "--yes", *words],
         env=router.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nftrtsp import netns
+
 CONFIG = """\
 profile = "movistar"
 
@@ -86,7 +88,7 @@ class Stand:
     def run(self, *command: str, check: bool = True, inside: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command in the router's namespace, or in another."""
         return subprocess.run(
-            ["ip", "netns", "exec", inside or self.name, *command],
+            [*netns.words(inside or self.name), *command],
             check=check,
             capture_output=True,
             text=True,
@@ -96,7 +98,7 @@ class Stand:
     def popen(self, *command: str, inside: str = "") -> subprocess.Popen[str]:
         """Start a command in the router's namespace, or in another."""
         return subprocess.Popen(
-            ["ip", "netns", "exec", inside or self.name, *command],
+            [*netns.words(inside or self.name), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

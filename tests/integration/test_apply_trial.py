@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from nftrtsp import netns
 from tests.integration.stand import NFTRTSP, SECOND_BOX, Stand, config, stand
 
 pytestmark = pytest.mark.root
@@ -159,7 +160,7 @@ def test_the_way_back_survives_the_death_of_the_whole_session(router: Stand) -> 
     words = [*NFTRTSP, "apply", "--yes", "--confirm-within", SOON]
     command = " ".join(f"'{word}'" for word in words)
     session = subprocess.Popen(
-        ["ip", "netns", "exec", router.name, "script", "-qec", command, "/dev/null"],
+        [*netns.words(router.name), "script", "-qec", command, "/dev/null"],
         env=router.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

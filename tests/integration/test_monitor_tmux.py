@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from nftrtsp import netns
 from nftrtsp.lab.network import Lab
 from nftrtsp.monitor.news import Heard, Told
 from nftrtsp.monitor.recording import Recording
@@ -39,7 +40,7 @@ class Terminal:
         self._config, self._socket = lab.folder / f"{name}.conf", lab.folder / f"{name}.sock"
         self._config.write_text(f"set-option -g default-size {size[0]}x{size[1]}\n")
         variables = [f"{name}={value}" for name, value in lab.variables().items()]
-        command = ["ip", "netns", "exec", lab.router.name, "env", "-u", "COLUMNS", "-u", "LINES"]
+        command = [*netns.words(lab.router.name), "env", "-u", "COLUMNS", "-u", "LINES"]
         command += ["TERM=tmux-256color", *variables, *PANE, *words]
         self._tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), "-s", "t", *command)
 

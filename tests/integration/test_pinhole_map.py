@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from nftrtsp import netns
 from nftrtsp.errors import KernelError
 from nftrtsp.lab import links
 from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap, TableWatch
@@ -30,7 +31,7 @@ class Room:
         self.watch = links.inside(name, TableWatch)
 
     def nft(self, text: str) -> str:
-        command = ["ip", "netns", "exec", self.name, "nft", text]
+        command = [*netns.words(self.name), "nft", text]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def make(self, more: str = "") -> None:
@@ -138,7 +139,7 @@ def test_without_privilege_it_says_so(room: Room) -> None:
         "except PrivilegeError as error: print(error)"
     )
     dropped = ["setpriv", "--bounding-set=-net_admin,-sys_admin", "--inh-caps=-all"]
-    command = ["ip", "netns", "exec", room.name, *dropped, sys.executable, "-c", program]
+    command = [*netns.words(room.name), *dropped, sys.executable, "-c", program]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said == "map inet nftrtsp pinholes: watching or changing it was refused; run it as root\n"
 
