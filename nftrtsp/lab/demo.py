@@ -25,6 +25,7 @@ from nftrtsp.lab.telling import Telling
 PORTS = (27336, 21400, 15026, 27340, 16000, 24128)  # as seen at providers: no fixed range
 _START = 0.25  # seconds a media server takes to begin; real ones take no less
 _WITHOUT = 3.0  # seconds that we wait for a film that does not come
+_LEAST = 2.0  # seconds that a film plays at least
 _SCREEN = 10.0  # seconds that the films wait for the dashboard, so that it sees the first SETUP
 _RATES_EVERY = 2.0
 
@@ -248,6 +249,8 @@ class Evening:
             film.play()
             film.keep_alive(every=2.0)
             self._watch(index, film)
+            if self._late.is_set():  # who leaves the dashboard at once is still owed a film for each box
+                time.sleep(_LEAST)
             self._results[index] = _result(self.provider, player.stb, port, film)
         except NftrtspError as error:
             self._trouble.append(error)
