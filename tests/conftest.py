@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,15 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("nftrtsp")
+
+
+def pytest_configure() -> None:
+    """Make Ctrl-C mean something to the programs under test.
+
+    A shell without job control starts what it puts in the background with SIGINT ignored, and children inherit
+    that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
