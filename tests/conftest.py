@@ -23,8 +23,8 @@ settings.load_profile("nftrtsp")
 def pytest_configure() -> None:
     """Make Ctrl-C mean something to the programs under test.
 
-    A shell without job control starts what it puts in the background with SIGINT ignored, and children inherit
-    that.
+    A shell without job control starts what it puts in the background with SIGINT ignored, and children
+    inherit that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
