@@ -45,6 +45,11 @@ def config(*, helper: str = "pinhole", iptv: str = "", rtsp: str = "", more: str
     return CONFIG.format(helper=helper, iptv=iptv, rtsp=rtsp, more=more)
 
 
+def _ip(name: str) -> str:
+    """Return ip(8) in a namespace; its own ``-n`` mounts /sys anew, which fails in a chroot."""
+    return " ".join([*netns.words(name), "ip"])
+
+
 class Stand:
     """The router; ``stb`` and ``isp`` are the names of its neighbours' namespaces."""
 
@@ -66,16 +71,16 @@ class Stand:
     def build(self) -> None:
         """Make the namespaces and their links."""
         for name in (self.name, self.stb, self.isp):
-            sh(f"ip netns add {name}; ip -n {name} link set lo up")
+            sh(f"ip netns add {name}; {_ip(name)} link set lo up")
         for near, far, router, other, route in (
             ("br0", self.stb, "192.168.1.1/24", "192.168.1.200/24", "192.168.1.1"),
             ("vlan2", self.isp, "10.214.0.2/9", "10.128.0.1/9", "10.214.0.2"),
         ):
             sh(
-                f"ip -n {far} link add eth0 type veth peer name {near} netns {self.name};"
-                f"ip -n {self.name} address add {router} dev {near}; ip -n {self.name} link set {near} up;"
-                f"ip -n {far} address add {other} dev eth0; ip -n {far} link set eth0 up;"
-                f"ip -n {far} route add default via {route}"
+                f"{_ip(far)} link add eth0 type veth peer name {near} netns {self.name};"
+                f"{_ip(self.name)} address add {router} dev {near}; {_ip(self.name)} link set {near} up;"
+                f"{_ip(far)} address add {other} dev eth0; {_ip(far)} link set eth0 up;"
+                f"{_ip(far)} route add default via {route}"
             )
         self.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0")
         self.run("sysctl", "-qw", "net.ipv4.conf.vlan2.rp_filter=0")
