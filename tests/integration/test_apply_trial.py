@@ -19,6 +19,10 @@ from tests.integration.stand import NFTRTSP, SECOND_BOX, Stand, config, stand
 
 pytestmark = pytest.mark.root
 
+needs_mounts = pytest.mark.skipif(
+    not Path("/").is_mount(), reason="the root is no mount point (a chroot): no mounts of our own there"
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 SOON = "5"  # seconds: an apply on a busy machine has ended by then
@@ -119,6 +123,7 @@ def test_remove_ends_a_trial(router: Stand) -> None:
 
 
 @pytest.mark.parametrize("command", ["remove", "confirm"])
+@needs_mounts
 def test_where_the_state_cannot_be_written_the_way_back_stays_armed(router: Stand, command: str) -> None:
     before = router.table()
     router.nftrtsp("apply", "--yes", "--confirm-within", "8")
@@ -184,6 +189,7 @@ def test_a_watchdog_that_was_killed_too_is_made_up_for_by_the_next_command(route
     assert router.table() == before
 
 
+@needs_mounts
 def test_after_a_reboot_the_good_ruleset_is_loaded_and_the_trial_is_over(router: Stand) -> None:
     before = router.table()
     router.nftrtsp("apply", "--yes", "--confirm-within", "600")
@@ -202,6 +208,7 @@ def test_after_a_reboot_the_good_ruleset_is_loaded_and_the_trial_is_over(router:
 
 
 @pytest.mark.parametrize("room", [4, 12, 20, 28])  # KiB: full at the first files, and at later ones
+@needs_mounts
 def test_a_full_disk_stops_the_change_before_it_begins(router: Stand, room: int) -> None:
     before = router.nft("-a", "list", "ruleset")
     command = " ".join(f"'{word}'" for word in [*NFTRTSP, "apply", "--yes", "--confirm-within", "30"])
