@@ -25,9 +25,9 @@ from nftrtsp.conntrack import request
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
 from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Tuple
 from nftrtsp.conntrack.netlink import Questions
-from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError
+from nftrtsp.rtsp.tidier import Tidier
 from nftrtsp.rtsp.ways import Connection, Way
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
@@ -58,16 +58,17 @@ class Openings:
 
     def __init__(self, config: Config, *, policy_timeout: int) -> None:
         self.pause = int(config.rtsp.pause)
-        self.mark = config.rtsp.mark
         self.policy_timeout = policy_timeout
         self._questions = Questions()
         self._conntrack = Conntrack()
         self._function = FUNCTIONS[0]
         self._kept: dict[int, _Kept] = {}
-        self._cuts: set[tuple[bytes, int]] = set()
+        #: Ends media flows, in a thread of its own.
+        self.tidier = Tidier()
 
     def close_sockets(self) -> None:
-        """Let go of the kernel; what is open stays open."""
+        """Let go of the kernel, when the flows are gone that were to end; what is open stays open."""
+        self.tidier.close()
         self._questions.close()
         self._conntrack.close()
 
@@ -81,6 +82,7 @@ class Openings:
         kept = self._kept.get(way.port)
         if kept is not None:
             if kept.expectation == wanted and self._refresh(kept, now + self.lifetime(way), now):
+                self.tidier.keep(way)
                 return
             self._delete(kept.expectation)
         try:
@@ -92,31 +94,18 @@ class Openings:
             self._delete(wanted)
             wanted = self._create(wanted)
         self._kept[way.port] = _Kept(wanted, now + self.pause)
+        if kept is not None and kept.expectation.nat == wanted.nat:
+            self.tidier.keep(way)
+        else:
+            self.tidier.clear(way)
 
     def close(self, way: Way, *, cut: bool) -> None:
-        """Expect nothing for ``way`` any more; with ``cut`` its media flows end at the next :meth:`flush`."""
+        """Expect nothing for ``way`` any more; with ``cut`` its media flows end in a second or two."""
         kept = self._kept.pop(way.port, None)
         if cut:
-            self._cuts.add((way.stb, way.stb_port))
+            self.tidier.cut(way)
         if kept is not None:
             self._delete(kept.expectation)
-
-    def flush(self) -> int:
-        """End the media flows of ways that were cut; return how many."""
-        cuts, self._cuts = self._cuts, set()
-        if not cuts:
-            return 0
-        if len(cuts) == 1:
-            stb, port = next(iter(cuts))
-            wanted = DumpFilter(reply=Match(src=stb, proto=IPPROTO_UDP, sport=port), family=AF_INET)
-        else:
-            # One walk through the table for all: media flows carry our mark.
-            wanted = DumpFilter(mark=(self.mark.value, self.mark.mask), family=AF_INET)
-        count = 0
-        for flow in list(self._conntrack.dump_flows(wanted)):
-            if flow.orig.proto == IPPROTO_UDP and (flow.reply.src, flow.reply.sport) in cuts:
-                count += self._conntrack.delete_flow(flow)
-        return count
 
     def refresh(self, ways: Iterable[Way], now: float) -> list[Way]:
         """Prolong what is used; return the ways whose expectation has gone with its master.
