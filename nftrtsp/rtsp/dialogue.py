@@ -111,6 +111,28 @@ class Dialogue:
             return bool(self.closed or self.claims)
         return self.closed or stream.next_seq != packet.seq + 1 & 0xFFFFFFFF
 
+    def is_idle(self, packet: Packet, now: float, *, from_client: bool) -> bool:
+        """Take a segment if nothing can come of it, as :meth:`receive` would; return whether it was taken.
+
+        Such are bare acknowledgements and media inside the connection: nearly all of what a queue is given
+        while a film plays that way.
+        """
+        side, other = (self._client, self._server) if from_client else (self._server, self._client)
+        if (
+            self.closed
+            or self.garbage
+            or packet.flags & (SYN | FIN | RST)
+            or not side.stream.follows(packet.seq)
+            or not other.stream.has_all_before(packet.ack)
+        ):
+            return False
+        if packet.length:
+            if packet.length != len(packet.data) or not side.parser.feed_frames(packet.data):
+                return False
+            side.stream.passed(packet.length)
+        self.last = now
+        return True
+
     def receive(self, packet: Packet, now: float) -> list[Action]:
         """Take a segment of this connection, of either direction; return what is to be done, in order."""
         if self.closed:

@@ -46,6 +46,15 @@ class Dialogues:
         """Return the dialogue of ``connection``."""
         return self._by_key.get(_key(connection))
 
+    def is_idle(self, connection: Connection, packet: Packet, now: float, *, from_client: bool) -> bool:
+        """Take a segment of ``connection`` if nothing can come of it (:meth:`Dialogue.is_idle`)."""
+        key = _key(connection)
+        dialogue = self._by_key.get(key)
+        if dialogue is None or not dialogue.is_idle(packet, now, from_client=from_client):
+            return False
+        self._by_key.move_to_end(key)
+        return True
+
     def receive(
         self, packet: Packet, now: float, *, rewrite_destination: bytes | None = None
     ) -> tuple[Dialogue | None, list[Action]]:

@@ -118,6 +118,8 @@ class Gate:
         if packet is None or link is None:
             return [self._accept(queued)]
         side = link.sides[queued.reply]
+        if known and self._is_idle(link, side, packet, queued.reply):
+            return [self._accept(queued)]
         if packet.flags & ACK and link.sides[not queued.reply].overlay:
             link.sides[not queued.reply].overlay.acknowledged(packet.ack)
         router = link.router if self.rewrite_destination else None
@@ -142,6 +144,19 @@ class Gate:
             self._held.add((queued.key, queued.reply))
             return verdicts
         return verdicts + self._let_go(link, queued, queued.reply)
+
+    def _is_idle(self, link: Link, side: _Side, packet: Packet, reply: bool) -> bool:
+        """Take a packet if it can go on at once, as it is, and asks for nothing; return whether it was taken.
+
+        A short way with the same end as the long one: it is what a film inside the connection depends on.
+        """
+        if side.waiting or side.message is not None or side.overlay or link.sides[not reply].overlay:
+            return False
+        if not self.dialogues.is_idle(link.connection, packet, self._now, from_client=not reply):
+            return False
+        if packet.length:
+            side.passed = (packet.seq + packet.length) % (1 << 32)
+        return True
 
     def tick(self, now: float) -> list[bytes]:
         """Return the verdicts on packets that have waited for long enough."""
@@ -185,12 +200,12 @@ class Gate:
                 self._links.move_to_end(queued.key)
             return link
         try:
-            flow = queued.flow()
+            orig, back = queued.tuples()
         except MalformedError:
             return None
-        if flow.orig.proto != IPPROTO_TCP or len(flow.orig.src) != 4:
+        if orig.proto != IPPROTO_TCP or len(orig.src) != 4:
             return None
-        link = Link(flow.orig, flow.reply.dst)
+        link = Link(orig, back.dst)
         self._links[queued.key] = link
         if len(self._links) > _MOST_LINKS:
             key, old = self._links.popitem(last=False)

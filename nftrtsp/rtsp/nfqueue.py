@@ -18,7 +18,7 @@ import msgspec
 
 from nftrtsp.conntrack import attribute as cta
 from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.flow import Tuple
 from nftrtsp.conntrack.socket import SO_RCVBUFFORCE, open_netlink, refused
 from nftrtsp.conntrack.wire import (
     NFNL_SUBSYS_QUEUE,
@@ -86,7 +86,7 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
 
     ``payload`` is the IP packet as far as it was copied, ``length`` its real size in bytes. ``key`` is the
     same for all packets of one conntrack entry, in both directions, and for no other's; b"" without an entry.
-    ``ct`` are the entry's attributes, for :meth:`flow`. ``reply`` says the direction.
+    ``ct`` are the entry's attributes, for :meth:`tuples`. ``reply`` says the direction.
     """
 
     id: int
@@ -97,9 +97,14 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     reply: bool
     gso: bool
 
-    def flow(self) -> Flow:
-        """Decode the conntrack entry. Raises :class:`MalformedError`."""
-        return decode.flow(self.ct, 2, 0, len(self.ct))
+    def tuples(self) -> tuple[Tuple, Tuple]:
+        """Decode both directions of the conntrack entry. Raises :class:`MalformedError`."""
+        found = decode.spans(self.ct, 0, len(self.ct))
+        try:
+            orig, reply = found[cta.CTA_TUPLE_ORIG], found[cta.CTA_TUPLE_REPLY]
+        except KeyError as error:
+            raise MalformedError(f"a conntrack entry without attribute {error}") from None
+        return decode.tuple_(self.ct, orig), decode.tuple_(self.ct, reply)
 
 
 def encode_config(queue: int, command: int = 0, *attributes: bytes) -> bytes:
@@ -185,6 +190,7 @@ class Queue:
         self.overruns = 0
         #: Whether the kernel says that the queue is no longer ours: bind() it again.
         self.lost = False
+        self._buffer = memoryview(bytearray(_LARGEST_DATAGRAM))
         self._socket = open_netlink()
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
@@ -263,12 +269,13 @@ class Queue:
         with contextlib.suppress(BlockingIOError):
             for _ in range(most):
                 try:
-                    data = self._socket.recv(_LARGEST_DATAGRAM)
+                    size = self._socket.recv_into(self._buffer)
                 except OSError as error:
                     if error.errno != errno.ENOBUFS:
                         raise
                     self.overruns += 1
                     continue
+                data = bytes(self._buffer[:size])
                 for kind, _, _, _, start, end in decode.messages(data):
                     if kind == NLMSG_ERROR:
                         self._note_error(data, start)

@@ -66,6 +66,19 @@ class Stream:
         self._held.clear()
         self._held_bytes = 0
 
+    def follows(self, seq: int) -> bool:
+        """Whether a segment that begins with the number ``seq`` would come out as it is."""
+        return seq == self._next and not self._held
+
+    def passed(self, length: int) -> None:
+        """Take ``length`` bytes that :meth:`follow <follows>`, whose use the caller knows already."""
+        self._next = ((self._next or 0) + length) % _MODULUS
+        self.delivered += length
+
+    def has_all_before(self, ack: int) -> bool:
+        """Whether :meth:`acknowledged` would change nothing."""
+        return self._next is not None and distance(ack, self._next) <= 0
+
     def segment(self, seq: int, data: bytes, length: int | None = None) -> list[bytes | int]:
         """Take a segment whose first byte has the number ``seq``; return what can now come out, in order.
 

@@ -467,3 +467,64 @@ def test_whatever_comes_each_packet_gets_one_verdict(things: list[tuple[bool, by
         line.segment(data, reply=reply, flags=flags)
     bench.pass_time(LONGEST_WAIT)
     assert set(bench.gone) == set(bench.sent)
+
+
+def frames(sizes: list[int]) -> bytes:
+    """Interleaved frames of media whose bytes look like anything, RTSP and frames too."""
+    return b"".join(b"$\0" + size.to_bytes(2, "big") + (b"RTSP/1.0 200 $\r\n" * 90)[:size] for size in sizes)
+
+
+THINGS = st.lists(
+    st.one_of(
+        st.lists(st.sampled_from([0, 1, 188, 1328]), min_size=1, max_size=4).map(
+            lambda sizes: (True, frames(sizes))
+        ),
+        st.sampled_from(
+            [
+                (False, setup()),
+                (True, answer()),
+                (False, setup("27338", cseq=2)),
+                (True, answer("27338", cseq=2)),
+                (True, answer(cseq=3, status="454 Session Not Found")),
+                (False, b"TEARDOWN rtsp://s/film RTSP/1.0\r\nCSeq: 4\r\nSession: s1\r\n\r\n"),
+                (True, b"neither one nor the other\r\n\r\n"),
+                (False, b""),
+                (True, b""),
+            ]
+        ),
+    ),
+    max_size=12,
+)
+
+
+@given(things=THINGS, sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=8), lose=st.integers(0, 20))
+@settings(deadline=None, max_examples=300)
+def test_the_short_way_ends_where_the_long_one_does(
+    things: list[tuple[bool, bytes]], sizes: list[int], lose: int
+) -> None:
+    ends = []
+    for short in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not short:
+                patch.setattr(Gate, "_is_idle", lambda *_: False)
+            bench, line = occupied()
+            count = 0
+            for reply, data in things:
+                at = 0
+                while True:
+                    size = sizes[count % len(sizes)]
+                    count += 1
+                    if count == lose:  # a segment that passed unseen
+                        line.next[reply] = line.next[reply] + len(data[at : at + size]) & 0xFFFFFFFF
+                    else:
+                        line.segment(data[at : at + size], reply=reply)
+                    at += size
+                    if at >= len(data):
+                        break
+            bench.pass_time(LONGEST_WAIT)
+            dialogue = next(one for one in bench.gate.dialogues if one.connection.client == line.stb)
+            said = [(one.event, one.port, one.reason, one.cseq) for one in bench.notes]
+            ends.append(
+                (said, bench.kernel.open_now, bench.kernel.cut, bench.gone, dialogue.lost, dialogue.last)
+            )
+    assert ends[0] == ends[1]
