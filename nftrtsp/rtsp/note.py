@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from socket import inet_ntoa
 from typing import Any
 
 import msgspec
@@ -42,7 +42,7 @@ def note(event: str, connection: Connection | None = None, **parts: Any) -> Note
         return Note(event=event, **parts)
     return Note(
         event=event,
-        stb=str(IPv4Address(connection.client)),
+        stb=inet_ntoa(connection.client),
         client=connection.client_text,
         server=connection.server_text,
         **parts,

@@ -177,9 +177,9 @@ class Service:
     def tell(self, note: Note) -> None:
         """Count, log and publish what the helper saw or did."""
         self._count(note)
-        text = sentence(note, self._name(note.stb))
+        text = sentence(note)
         if text is not None:
-            self._say_unless_flooded(note, text)
+            self._say_unless_flooded(note, f"{self._name(note.stb)}: {text}" if note.stb else text)
         self._publisher.publish(note)
 
     def _say_unless_flooded(self, note: Note, text: str) -> None:
@@ -190,9 +190,7 @@ class Service:
             text += f" ({held} more refusals were not logged)" if held else ""
         self.say(text)
 
-    def _name(self, stb: str | None) -> str:
-        if stb is None:
-            return ""
+    def _name(self, stb: str) -> str:
         name = self.config.stb_name(IPv4Address(stb))
         return stb if name == stb else f"{name} ({stb})"
 
@@ -242,20 +240,20 @@ def _alive() -> None:
     notify("WATCHDOG=1")
 
 
-def sentence(note: Note, who: str) -> str | None:
-    """Return the log line for ``note``, or None for what a log need not hold."""
+def sentence(note: Note) -> str | None:
+    """Return what a log says of ``note``, after whose it is, or None for what it need not hold."""
     if note.event == "way-open":
-        return f"{who}: UDP port {note.port} is open"
+        return f"UDP port {note.port} is open"
     if note.event == "way-closed":
-        return f"{who}: UDP port {note.port} is closed: {note.reason}"
+        return f"UDP port {note.port} is closed: {note.reason}"
     if note.event == "way-refused":
-        return f"{who}: refused: {note.reason}"
+        return f"refused: {note.reason}"
     if note.event == "garbage":
-        return f"{who}: what is said to {note.server} is not RTSP, no longer read: {note.reason}"
+        return f"what is said to {note.server} is not RTSP, no longer read: {note.reason}"
     if note.event == "rewrite":
-        return f"{who}: rewritten: {note.reason}"
+        return f"rewritten: {note.reason}"
     if note.event == "overrun":
         return f"packets came faster than they were read, some were not seen: {note.reason}"
     if note.event == "response" and note.status is not None and note.status >= 300:
-        return f"{who}: {note.server} answered {note.status} {note.reason}"
+        return f"{note.server} answered {note.status} {note.reason}"
     return None

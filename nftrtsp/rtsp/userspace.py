@@ -37,6 +37,8 @@ _EXPECT_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_expect_max")
 _EXPECT_SPARE = 256  # for the expectations of other helpers
 _TICK = 0.1  # seconds between looks at packets that wait
 _SWEEP = 5.0  # seconds between looks at sessions and expectations
+_ASKED = 50  # connections at most that conntrack is asked about in one sweep: packets wait meanwhile
+_REST = 20  # after writing the memory down it rests for so many times as long
 _BIND_PATIENCE = 3.0  # seconds for a forerunner that was killed to let go of the queue
 _BATCH = 64  # packets between two heartbeats
 
@@ -62,6 +64,8 @@ class UserspaceHelper:
         self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
         self.gate = Gate(config, self.dialogues, self.openings, self._tell)
         self._changed = True
+        self._write_after = 0.0  # monotonic
+        self._turn = 0  # of the connections that conntrack is asked about
         self.memory = Memory(paths.run_dir())
         _raise_expect_max(config, service)
         self.adopted = self._adopt()
@@ -98,7 +102,6 @@ class UserspaceHelper:
             self.service.tell(note("overrun", reason="NFQUEUE"))
         if self.queue.lost:
             self._bind()
-        self._flush()
 
     def tick(self) -> None:
         """Say that we are alive; let go what has waited for long enough."""
@@ -107,9 +110,11 @@ class UserspaceHelper:
         if verdicts:
             self.queue.answer(verdicts)
             self.gate.settle()
-        if self._changed:
+        now = time.monotonic()
+        if self._changed and now >= self._write_after:
             self._changed = False
             self.memory.write(self.ways)
+            self._write_after = now + _REST * (time.monotonic() - now)
 
     def sweep(self) -> None:
         """Close what has expired, prolong what is used."""
@@ -121,13 +126,19 @@ class UserspaceHelper:
             for way in self.openings.refresh(self.ways, now):
                 self.gate.rehome(way)
             self._keep_enabled()
-        self._flush()
+        if self.openings.tidier.error is not None:
+            self.service.say(f"media flows could not be ended: {self.openings.tidier.error}")
+            self.openings.tidier.error = None
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
 
     def _ended(self, now: float) -> list[Dialogue]:
         """Return the dialogues that hold ways and whose connection has ended without our seeing it."""
         quiet = [one for one in self.dialogues if one.claims and not one.closed and now - one.last > _SWEEP]
+        if len(quiet) > _ASKED:
+            first = self._turn % len(quiet)
+            self._turn = first + _ASKED
+            quiet = (quiet[first:] + quiet[:first])[:_ASKED]
         with contextlib.suppress(NftrtspError):
             return [one for one in quiet if self.openings.has_ended(one.connection, now - one.last)]
         return []
@@ -138,12 +149,6 @@ class UserspaceHelper:
             there = registry.dump()
         if not any(one.name == CT_HELPER_TYPE and one.enabled for one in there):
             cthelper.register(self.config)
-
-    def _flush(self) -> None:
-        try:
-            self.openings.flush()
-        except NftrtspError as error:
-            self.service.say(f"ending media flows: {error}")
 
     def _bind(self) -> None:
         deadline = time.monotonic() + _BIND_PATIENCE

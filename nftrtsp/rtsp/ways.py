@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
+from socket import inet_ntoa
 from typing import Any
 
 import msgspec
@@ -28,12 +28,12 @@ class Connection(msgspec.Struct, frozen=True, gc=False):
     @property
     def client_text(self) -> str:
         """The set-top box's end as ``address:port``."""
-        return f"{IPv4Address(self.client)}:{self.client_port}"
+        return f"{inet_ntoa(self.client)}:{self.client_port}"
 
     @property
     def server_text(self) -> str:
         """The RTSP server's end as ``address:port``."""
-        return f"{IPv4Address(self.server)}:{self.server_port}"
+        return f"{inet_ntoa(self.server)}:{self.server_port}"
 
 
 class Claim:
@@ -76,7 +76,7 @@ class Way:
         self.claims: list[Claim] = []
 
     def __repr__(self) -> str:
-        return f"Way({self.port} -> {IPv4Address(self.stb)}:{self.stb_port})"
+        return f"Way({self.port} -> {inet_ntoa(self.stb)}:{self.stb_port})"
 
     @property
     def seen(self) -> float:
