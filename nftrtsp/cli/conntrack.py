@@ -39,7 +39,7 @@ def flows(config_path: Path | None, everything: bool, watch: bool, as_json: bool
     if watch:
         from nftrtsp.cli.watching import watch_flows
 
-        watch_flows(config, everything=everything, as_json=as_json)
+        watch_flows(config if as_json else as_live(config), everything=everything, as_json=as_json)
         return
     from nftrtsp.conntrack.role import Roles
     from nftrtsp.conntrack.socket import Conntrack
@@ -150,4 +150,6 @@ def events(config_path: Path | None, everything: bool, filters: tuple[str, ...],
     from nftrtsp.cli.eventlist import stream_events
 
     config = load_config(config_path)
-    stream_events(config, everything=everything, filters=filters, as_json=as_json)
+    stream_events(
+        config if as_json else as_live(config), everything=everything, filters=filters, as_json=as_json
+    )

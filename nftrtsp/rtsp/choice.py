@@ -24,6 +24,8 @@ NAT_MODULE = "nf_nat_rtsp"
 CTHELPER_MODULE = "nfnetlink_cthelper"
 UNLOAD = f"modprobe -r {NAT_MODULE} {MODULE}"
 
+_PINNED = f"the loaded {MODULE} pins its expectations to the RTSP server's address"
+
 _GZIP = 16 + zlib.MAX_WBITS  # zlib reads gzip's header: the module gzip would cost each start 2 ms
 
 _ANY_SOURCE = "any-source"  # how its version ends: contrib/dkms/any-source.sh
@@ -64,6 +66,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
 def choose(config: Config) -> Choice:
     """Return the helper that serves ``config`` on this machine. Never raises, needs no root."""
+    if config.rtsp.helper is HelperKind.KERNEL and is_loaded(MODULE):
+        return decide(HelperKind.KERNEL, Evidence(module=True, pinned=pinned()))
     if config.rtsp.helper is not HelperKind.AUTO:
         return decide(config.rtsp.helper, Evidence())
     return decide(HelperKind.AUTO, look())
@@ -72,7 +76,10 @@ def choose(config: Config) -> Choice:
 def decide(wanted: HelperKind, evidence: Evidence) -> Choice:
     """Return the choice for ``wanted`` on a machine that shows ``evidence`` (pure)."""
     if wanted is not HelperKind.AUTO:
-        return Choice(wanted, f"rtsp.helper names {wanted}")
+        why = f"rtsp.helper names {wanted}"
+        if wanted is HelperKind.KERNEL and evidence.pinned:
+            why += f", though {_PINNED}: a film from another server is dropped"
+        return Choice(wanted, why)
     tried: list[Attempt] = []
     for attempt in (_kernel(evidence), _userspace(evidence), _pinhole()):
         tried.append(attempt)
@@ -88,8 +95,7 @@ def _kernel(evidence: Evidence) -> Attempt:
     if not evidence.nat_module:
         return Attempt(HelperKind.KERNEL, False, f"{MODULE} is loaded without {NAT_MODULE}")
     if evidence.pinned:
-        why = f"the loaded {MODULE} pins its expectations to the RTSP server's address"
-        return Attempt(HelperKind.KERNEL, False, why)
+        return Attempt(HelperKind.KERNEL, False, _PINNED)
     state = "is any-source" if evidence.pinned is False else "is loaded, and no pinned expectation was seen"
     return Attempt(HelperKind.KERNEL, True, f"{MODULE} {state}")
 

@@ -7,6 +7,7 @@ while an unfinished message may still have to be rewritten, and not for long.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections import OrderedDict
 from collections.abc import Callable
@@ -75,11 +76,15 @@ class Link:
 
     __slots__ = ("connection", "master", "router", "sides")
 
-    def __init__(self, master: Tuple, router: bytes) -> None:
-        self.master = master
-        self.router = router
-        self.connection = Connection(master.src, master.sport or 0, master.dst, master.dport or 0)
+    def __init__(self, orig: Tuple, reply: Tuple) -> None:
         self.sides = {False: _Side(), True: _Side()}  # by Queued.reply
+        self.set_entry(orig, reply)
+
+    def set_entry(self, orig: Tuple, reply: Tuple) -> None:
+        """Take over what an entry of conntrack says, the first or one in its place."""
+        self.master = orig
+        self.router = reply.dst
+        self.connection = Connection(orig.src, orig.sport or 0, orig.dst, orig.dport or 0)
 
 
 class Gate:
@@ -113,7 +118,7 @@ class Gate:
         """Take one packet; return the verdicts that can be given now, on it or on those before it."""
         self._now = now
         packet = read_packet(queued.payload, queued.length)
-        known = queued.key in self._links
+        known = queued.confirmed and queued.key in self._links
         link = self._link(queued) if packet is not None else None
         if packet is None or link is None:
             return [self._accept(queued)]
@@ -198,6 +203,9 @@ class Gate:
         if link is not None or not queued.key:
             if link is not None:
                 self._links.move_to_end(queued.key)
+                if not queued.confirmed:
+                    with contextlib.suppress(MalformedError):
+                        link.set_entry(*queued.tuples())
             return link
         try:
             orig, back = queued.tuples()
@@ -205,7 +213,7 @@ class Gate:
             return None
         if orig.proto != IPPROTO_TCP or len(orig.src) != 4:
             return None
-        link = Link(orig, back.dst)
+        link = Link(orig, back)
         self._links[queued.key] = link
         if len(self._links) > _MOST_LINKS:
             key, old = self._links.popitem(last=False)

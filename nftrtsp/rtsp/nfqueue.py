@@ -18,7 +18,7 @@ import msgspec
 
 from nftrtsp.conntrack import attribute as cta
 from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.flow import Tuple
+from nftrtsp.conntrack.flow import IPS_CONFIRMED, Tuple
 from nftrtsp.conntrack.socket import SO_RCVBUFFORCE, open_netlink, refused
 from nftrtsp.conntrack.wire import (
     NFNL_SUBSYS_QUEUE,
@@ -85,7 +85,8 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     """One packet that waits.
 
     ``payload`` is the IP packet as far as it was copied, ``length`` its real size in bytes. ``key`` is the
-    same for all packets of one conntrack entry, in both directions, and for no other's; b"" without an entry.
+    same for all packets of one conntrack entry, in both directions; b"" without an entry. An entry that takes
+    the place of one that was deleted may have the same: its first packet is not ``confirmed``.
     ``ct`` are the entry's attributes, for :meth:`tuples`. ``reply`` says the direction.
     """
 
@@ -96,6 +97,7 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     ct: bytes
     reply: bool
     gso: bool
+    confirmed: bool = True
 
     def tuples(self) -> tuple[Tuple, Tuple]:
         """Decode both directions of the conntrack entry. Raises :class:`MalformedError`."""
@@ -156,7 +158,7 @@ def decode_packet(data: bytes, start: int, end: int) -> Queued:
         raise MalformedError("a queued packet without its header")
     number, _, _ = _PACKET_HDR.unpack_from(data, header[0])
     first, last = found.get(NFQA_PAYLOAD, (0, 0))
-    ct, key = b"", b""
+    ct, key, status = b"", b"", None
     if NFQA_CT in found:
         begin, stop = found[NFQA_CT]
         ct = data[begin:stop]
@@ -165,6 +167,7 @@ def decode_packet(data: bytes, start: int, end: int) -> Queued:
         for kind in (cta.CTA_TUPLE_ORIG, cta.CTA_ID):
             begin, stop = parts.get(kind, (0, 0))
             key += ct[begin:stop]
+        status = decode.number(ct, parts, cta.CTA_STATUS, 4)
     info = decode.number(data, found, NFQA_CT_INFO, 4) or 0
     return Queued(
         number,
@@ -174,6 +177,7 @@ def decode_packet(data: bytes, start: int, end: int) -> Queued:
         ct,
         info >= IP_CT_IS_REPLY,
         bool((decode.number(data, found, NFQA_SKB_INFO, 4) or 0) & NFQA_SKB_GSO),
+        status is None or bool(status & IPS_CONFIRMED),
     )
 
 

@@ -18,6 +18,11 @@ def test_what_the_config_names_is_taken_unasked() -> None:
         assert str(kind) in found.why
 
 
+def test_a_module_that_pins_is_said_to_even_where_the_config_names_it() -> None:
+    assert "pins its expectations" in decide(KERNEL, Evidence(module=True, pinned=True)).why
+    assert "pins" not in decide(KERNEL, Evidence(module=True, pinned=False)).why
+
+
 @pytest.mark.parametrize(
     ("evidence", "kind", "why"),
     [

@@ -81,13 +81,15 @@ class Bench:
         self.gate = Gate(config, dialogues, cast(Openings, self.kernel), self.notes.append)
         self.now = 1000.0
         self.count = 0
+        self.unconfirmed = False  # whether the next packets begin entries of conntrack
         self.sent: dict[int, bytes] = {}
         self.gone: dict[int, bytes] = {}  # by packet number: what went on
 
     def put(self, packet: bytes, key: bytes, ct: bytes, reply: bool) -> int:
         self.count += 1
         self.sent[self.count] = packet
-        self.take(self.gate.receive(Queued(self.count, packet, len(packet), key, ct, reply, False), self.now))
+        queued = Queued(self.count, packet, len(packet), key, ct, reply, False, not self.unconfirmed)
+        self.take(self.gate.receive(queued, self.now))
         return self.count
 
     def pass_time(self, seconds: float) -> None:
@@ -362,6 +364,20 @@ def test_a_setup_that_begins_its_connection_for_conntrack_opens_its_way_as_it_go
     bench.gate.settle()
     assert bench.kernel.open_now == {27336: (line.stb, 27336)}
     assert bench.events().count("way-open") == 1
+
+
+@pytest.mark.parametrize("text", [b"", b"OPTIONS * RTSP/1.0\r\nCSeq: 9\r\n\r\n"])
+def test_an_entry_in_place_of_a_forgotten_one_gets_the_ways_though_it_has_the_same_id(text: bytes) -> None:
+    bench = Bench()
+    line = Line(bench)
+    line.segment(setup())
+    line.segment(answer(), reply=True)
+    bench.kernel.open_now.clear()  # conntrack forgot the connection, and its expectations with it
+    line.segment(b"", reply=True)
+    assert bench.kernel.open_now == {}
+    bench.unconfirmed = True
+    line.segment(text)
+    assert bench.kernel.open_now == {27336: (line.stb, 27336)}
 
 
 def test_a_connection_that_stays_unknown_is_refused() -> None:

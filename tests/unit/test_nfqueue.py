@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.conntrack import decode, request
-from nftrtsp.conntrack.attribute import CTA_ID, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
+from nftrtsp.conntrack.attribute import CTA_ID, CTA_STATUS, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
 from nftrtsp.conntrack.flow import Tuple
 from nftrtsp.conntrack.wire import attribute, be32, message, nested
 from nftrtsp.errors import MalformedError
@@ -19,9 +19,15 @@ REPLY = Tuple(b"\xac\x1a\x53\x0a", b"\x0a\xd6\x00\x02", 6, 554, 40000)
 
 
 def packet(
-    payload: bytes = b"E" * 40, *, info: int = 0, flow_id: int = 77, more: bytes = b"", orig: Tuple = ORIG
+    payload: bytes = b"E" * 40,
+    *,
+    info: int = 0,
+    flow_id: int = 77,
+    ct: bytes = b"",
+    more: bytes = b"",
+    orig: Tuple = ORIG,
 ) -> bytes:
-    ct = request.encode_tuple(CTA_TUPLE_ORIG, orig) + request.encode_tuple(CTA_TUPLE_REPLY, REPLY)
+    ct += request.encode_tuple(CTA_TUPLE_ORIG, orig) + request.encode_tuple(CTA_TUPLE_REPLY, REPLY)
     return message(
         3,
         0,
@@ -50,6 +56,11 @@ def test_a_packet_comes_with_its_number_its_bytes_and_its_flow() -> None:
         False,
     )
     assert queued.tuples() == (ORIG, REPLY)
+
+
+@pytest.mark.parametrize(("status", "confirmed"), [(0, False), (2, False), (8, True), (0x18E, True)])
+def test_the_first_packet_of_an_entry_is_told_from_later_ones(status: int, confirmed: bool) -> None:
+    assert read(packet(ct=be32(CTA_STATUS, status))).confirmed is confirmed
 
 
 @pytest.mark.parametrize(("info", "reply"), [(0, False), (2, False), (3, True), (4, True)])
