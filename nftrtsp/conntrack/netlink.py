@@ -16,6 +16,7 @@ from nftrtsp.errors import KernelError, PrivilegeError, UnsupportedError
 
 NETLINK_NETFILTER = 12
 SO_ATTACH_FILTER = 26
+SO_RCVBUFFORCE = 33
 
 
 def open_netlink() -> socket.socket:
@@ -31,6 +32,14 @@ def open_netlink() -> socket.socket:
             errno=error.errno,
         ) from None
     return opened
+
+
+def widen(opened: socket.socket, size: int) -> None:
+    """Set a receive buffer to ``size`` bytes, past net.core.rmem_max where we may. Source: socket(7)."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def refused(number: int, what: str) -> KernelError | PrivilegeError:

@@ -19,14 +19,13 @@ from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import AF_INET, AF_INET6, Flow, Tuple
 from nftrtsp.conntrack.netlink import Questions, open_netlink, refused
 from nftrtsp.conntrack.request import DumpFilter
-from nftrtsp.conntrack.subscription import ALL_GROUPS, RECEIVE_BUFFER, SO_RCVBUFFORCE, Subscription
+from nftrtsp.conntrack.subscription import ALL_GROUPS, RECEIVE_BUFFER, Subscription
 from nftrtsp.conntrack.wire import HEADER_SIZE
 from nftrtsp.errors import KernelError
 
 __all__ = [
     "ALL_GROUPS",
     "RECEIVE_BUFFER",
-    "SO_RCVBUFFORCE",
     "Conntrack",
     "Subscription",
     "open_netlink",

@@ -14,11 +14,10 @@ from nftrtsp.conntrack import attribute as cta
 from nftrtsp.conntrack.datagrams import BATCH, Datagrams
 from nftrtsp.conntrack.decoder import Decoder
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.netlink import attach, open_netlink, refused
+from nftrtsp.conntrack.netlink import attach, open_netlink, refused, widen
 
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
-SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 SK_MEMINFO_DROPS = 8
 
@@ -74,7 +73,7 @@ class Subscription:
         try:
             if program:
                 attach(self._socket, program)
-            _widen(self._socket, receive_buffer)
+            widen(self._socket, receive_buffer)
             for group in groups:
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
         except OSError as error:
@@ -146,11 +145,3 @@ class Subscription:
             return self.lost + 1
         numbers = struct.unpack(f"={len(told) // 4}I", told[: len(told) // 4 * 4])
         return numbers[SK_MEMINFO_DROPS] if len(numbers) > SK_MEMINFO_DROPS else self.lost + 1
-
-
-def _widen(opened: socket.socket, size: int) -> None:
-    """Set the receive buffer, past net.core.rmem_max where we may."""
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
-    except PermissionError:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from nftrtsp.conntrack.netlink import widen
 from nftrtsp.lab import dialogue, program, registry
 from nftrtsp.lab.dialogue import Frame, Message
 from nftrtsp.lab.registry import Record
@@ -24,7 +25,6 @@ from nftrtsp.lab.transport_stream import Tally
 _RECEIVE_BUFFER = 8 << 20
 _AT_ONCE = 128  # datagrams read before other work has its turn
 _LARGEST_DATAGRAM = 65536
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h: beyond rmem_max, for root
 
 Command = dict[str, Any]
 
@@ -87,8 +87,7 @@ class Listener:
     def _bind(self, address: str, port: int, reader: Callable[[socket.socket], None]) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
-        with contextlib.suppress(PermissionError):
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        widen(sock, _RECEIVE_BUFFER)
         try:
             sock.bind((address, port))
         except OSError:

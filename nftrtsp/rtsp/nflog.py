@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from nftrtsp.conntrack import wire
-from nftrtsp.conntrack.socket import open_netlink
+from nftrtsp.conntrack.netlink import open_netlink, widen
 from nftrtsp.errors import BusyError, KernelError, MalformedError, PrivilegeError, UnsupportedError
 
 _PACKET = 0  # NFULNL_MSG_*
@@ -26,7 +25,6 @@ _CMD_BIND = 1  # NFULNL_CFG_CMD_*
 _COPY_PACKET = 2  # NFULNL_COPY_*
 _PAYLOAD = 9  # NFULA_*
 _PREFIX = 10
-_SO_RCVBUFFORCE = 33
 
 #: Bytes that copies may occupy in the kernel before it drops more of them and says ENOBUFS.
 RECEIVE_BUFFER = 16 << 20
@@ -47,10 +45,7 @@ class Nflog:
         self._prefix = prefix.encode()
         self._socket = open_netlink()
         try:
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-            except PermissionError:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            widen(self._socket, RECEIVE_BUFFER)
             self._configure(wire.u8(_CFG_CMD, _CMD_BIND))
             self._configure(
                 wire.attribute(_CFG_MODE, struct.pack("!IBB", copy, _COPY_PACKET, 0)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import struct
 import sys
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ import msgspec
 from nftrtsp.conntrack import attribute as cta
 from nftrtsp.conntrack import decode
 from nftrtsp.conntrack.flow import IPS_CONFIRMED, Tuple
-from nftrtsp.conntrack.socket import SO_RCVBUFFORCE, open_netlink, refused
+from nftrtsp.conntrack.netlink import open_netlink, refused, widen
 from nftrtsp.conntrack.wire import (
     NFNL_SUBSYS_QUEUE,
     NLM_F_ACK,
@@ -196,10 +195,7 @@ class Queue:
         self.lost = False
         self._buffer = memoryview(bytearray(_LARGEST_DATAGRAM))
         self._socket = open_netlink()
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
-        except PermissionError:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        widen(self._socket, receive_buffer)
         self._socket.settimeout(5)
 
     def __enter__(self) -> Self:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from nftrtsp.conntrack import wire
-from nftrtsp.conntrack.socket import open_netlink
+from nftrtsp.conntrack.netlink import open_netlink, widen
 from nftrtsp.errors import KernelError, MalformedError, NftrtspError, PrivilegeError
 from nftrtsp.ruleset.names import PINHOLE_MAP, TABLE_NAME
 
@@ -49,7 +49,6 @@ _COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT
 _COMMENT_MAX = 128  # bytes; libnftables refuses to print longer ones (NFTNL_UDATA_COMMENT_MAXLEN)
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
-_SO_RCVBUFFORCE = 33
 _BATCH = 256  # elements of one transaction, well below the socket's send buffer
 
 _HEADER = struct.Struct("=IHHI4x")  # struct nlmsghdr
@@ -202,10 +201,7 @@ class TableWatch:
     def __init__(self) -> None:
         self._socket = open_netlink()
         self._socket.setblocking(False)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
-        except PermissionError:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        widen(self._socket, 1 << 20)
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         except OSError as error:
