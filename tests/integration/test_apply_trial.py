@@ -15,15 +15,9 @@ from pathlib import Path
 import pytest
 
 from nftrtsp import netns
-from tests.integration.stand import NFTRTSP, SECOND_BOX, Stand, config, stand
+from tests.integration.stand import NFTRTSP, SECOND_BOX, Stand, config, needs_mounts, stand
 
 pytestmark = pytest.mark.root
-
-# Path.is_mount() is true of every root; the kernel's own list says whether this one is mounted.
-needs_mounts = pytest.mark.skipif(
-    not any(line.split()[4] == "/" for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-    reason="the root is no mount point (a chroot): no mounts of our own there",
-)
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0

@@ -27,11 +27,14 @@ lan = {"interfaces": ["b"], "networks": ["192.168.1.0/24"]}
 roles = Roles(config.parse({"iptv": {"interface": "a"}, "lan": lan}))
 with Subscription() as subscription:
     print("ready", flush=True)
+    ending = False
     while True:
-        for event in subscription.receive(0.1):
+        events = subscription.receive(0.2)
+        for event in events:
             print(json.dumps(of_event(event, roles)), flush=True)
-        if select.select([0], [], [], 0)[0] and not subscription.receive(0.2):
+        if ending and not events:
             break
+        ending = ending or bool(select.select([0], [], [], 0)[0])
 """
 
 LISTER = """

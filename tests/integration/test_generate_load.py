@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nftrtsp.ruleset.scratch import Scratch
+from tests.integration.stand import needs_mounts
 from tests.unit import goldens
 
 pytestmark = pytest.mark.root
@@ -108,6 +109,7 @@ print(listing)
 """
 
 
+@needs_mounts
 def test_what_the_kernel_prints_loads_again_on_a_machine_without_etc_protocols() -> None:
     # Debian's netbase has that file, and a small Debian has no netbase; a rollback must work there too.
     script = 'mount --bind /dev/null /etc/protocols && exec "$0" -c "$1"'
