@@ -107,11 +107,13 @@ class Stand:
             env=self.environment,
         )
 
-    def popen(self, *command: str, inside: str = "") -> subprocess.Popen[str]:
+    def popen(
+        self, *command: str, inside: str = "", stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[str]:
         """Start a command in the router's namespace, or in another."""
         return subprocess.Popen(
             [*netns.words(inside or self.name), *command],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -237,6 +237,25 @@ def test_the_countdown_ends_with_the_confirmation_from_elsewhere(router: Stand) 
     assert "confirmed: kept" in out
 
 
+def test_ctrl_c_ends_the_countdown_and_not_the_trial(router: Stand) -> None:
+    before = router.table()
+    command = " ".join(f"'{word}'" for word in [*NFTRTSP, "apply", "--yes", "--confirm-within", "15"])
+    terminal = router.popen("script", "-qec", command, "/dev/null", stdin=subprocess.PIPE)
+    assert terminal.stdout is not None
+    seen = ""
+    while "s left" not in seen:
+        char = terminal.stdout.read(1)
+        assert char, seen
+        seen += char
+    out, _ = terminal.communicate("\x03", timeout=PATIENCE)
+    assert terminal.returncode == 130
+    assert "the way back is still armed" in out
+    assert "Traceback" not in out
+    assert (router.state / "trial.armed" / "lifeline").exists()
+    assert router.table() not in ("", before)
+    eventually(lambda: router.table() == before, "the old ruleset")
+
+
 def test_the_countdown_ends_with_the_way_back(router: Stand) -> None:
     command = " ".join(f"'{word}'" for word in [*NFTRTSP, "apply", "--yes", "--confirm-within", SOON])
     done = router.run("script", "-qec", command, "/dev/null", check=False)
