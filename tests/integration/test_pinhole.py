@@ -673,7 +673,7 @@ def test_without_the_ruleset_the_helper_says_so_and_serves_once_it_is_there(lab:
 def test_an_interface_that_is_not_there_yet_is_warned_of(lab: Lab, tmp_path: Path) -> None:
     config, log = tmp_path / "nftrtsp.toml", tmp_path / "log"
     config.write_text(lab.config_path.read_text().replace('"vlan2"', '"vlan77"'))
-    command = ["env", f"NFTRTSP_RUN_DIR={tmp_path}", "nftrtsp", "helper", "--config", config]
+    command = ["env", f"NFTRTSP_RUN_DIR={tmp_path}", "nftrtsp", "helper", "--config", str(config)]
     with log.open("w") as file:
         helper = lab.router.popen(command, stderr=file)
     try:
