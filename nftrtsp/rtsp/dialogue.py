@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 import msgspec
 
 from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
-from nftrtsp.rtsp.message import Message, Parser, Request, Response
+from nftrtsp.rtsp.hearing import Hearing
+from nftrtsp.rtsp.message import Message, Request, Response
 from nftrtsp.rtsp.note import Note, note
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
 from nftrtsp.rtsp.policy import Policy, Refusal
-from nftrtsp.rtsp.stream import Stream
 from nftrtsp.rtsp.transport import Transport
 from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways
 
@@ -38,28 +38,10 @@ class _Pending(msgspec.Struct, gc=False):
     claim: Claim | None = None
 
 
-class _Side:
-    """One direction: its stream and its parser."""
-
-    __slots__ = ("parser", "stream")
-
-    def __init__(self) -> None:
-        self.stream = Stream()
-        self.parser = Parser(keep_body=0)
-
-    def messages(self, pieces: Iterable[bytes | int]) -> Iterator[Message]:
-        parser = self.parser
-        for piece in pieces:
-            if isinstance(piece, int):
-                parser.lose(piece)
-            else:
-                yield from parser.feed(piece)
-
-
 class Dialogue:
     """The state of one control connection.
 
-    Memory is bounded: two streams, two parsers, 64 requests without answer and what ``policy`` lets it hold.
+    Memory is bounded: its hearing, 64 requests without answer and what ``policy`` lets it hold.
     ``rewrite_destination``: the packed address that the server shall read where a ``destination=`` names the
     set-top box (the router's), or None to leave it.
     """
@@ -79,57 +61,28 @@ class Dialogue:
         self.rewrite_destination = rewrite_destination
         self.last = now  # when a segment was seen last
         self.closed = False
-        self.garbage = False
-        self.picked_up = False
         self.claims: list[Claim] = []
-        self._client = _Side()
-        self._server = _Side()
+        self.hearing = Hearing()
         self._pending: OrderedDict[int | None, _Pending] = OrderedDict()
 
     @property
-    def lost(self) -> int:
-        """Bytes of both directions that were never seen."""
-        return self._client.stream.lost + self._server.stream.lost
-
-    def incomplete(self, *, from_client: bool) -> bool:
-        """Whether part of a message was seen whose end is still to come."""
-        side = self._client if from_client else self._server
-        return bool(side.parser.buffered or side.stream.held)
-
-    def unfinished(self, *, from_client: bool) -> tuple[int, bytes]:
-        """Return the part of a message whose end is still to come, and the TCP number of its first byte."""
-        side = self._client if from_client else self._server
-        text = side.parser.unfinished
-        return side.stream.sequence(side.stream.delivered - len(text)), text
+    def garbage(self) -> bool:
+        """Whether something was said that is not RTSP; the rest is not read."""
+        return self.hearing.garbage is not None
 
     def begins_anew(self, packet: Packet) -> bool:
         """Whether ``packet`` is the SYN of another connection with the same addresses and ports."""
         if not packet.flags & SYN or packet.flags & ACK:
             return False
-        stream = self._client.stream
-        if stream.next_seq is None:  # taken over from an earlier helper, and nothing heard of it since
+        expected = self.hearing.next_of_client
+        if expected is None:  # taken over from an earlier helper, and nothing heard of it since
             return bool(self.closed or self.claims)
-        return self.closed or stream.next_seq != packet.seq + 1 & 0xFFFFFFFF
+        return self.closed or expected != packet.seq + 1 & 0xFFFFFFFF
 
     def is_idle(self, packet: Packet, now: float, *, from_client: bool) -> bool:
-        """Take a segment if nothing can come of it, as :meth:`receive` would; return whether it was taken.
-
-        Such are bare acknowledgements and media inside the connection: nearly all of what a queue is given
-        while a film plays that way.
-        """
-        side, other = (self._client, self._server) if from_client else (self._server, self._client)
-        if (
-            self.closed
-            or self.garbage
-            or packet.flags & (SYN | FIN | RST)
-            or not side.stream.follows(packet.seq)
-            or not other.stream.has_all_before(packet.ack)
-        ):
+        """Take a segment if nothing can come of it, as :meth:`receive` would; return whether it was taken."""
+        if self.closed or not self.hearing.is_idle(packet, from_client=from_client):
             return False
-        if packet.length:
-            if packet.length != len(packet.data) or not side.parser.feed_frames(packet.data):
-                return False
-            side.stream.passed(packet.length)
         self.last = now
         return True
 
@@ -139,28 +92,15 @@ class Dialogue:
             return []
         self.last = now
         from_client = packet.src == self.connection.client and packet.sport == self.connection.client_port
-        side, other = (self._client, self._server) if from_client else (self._server, self._client)
         actions: list[Action] = []
-        seq = packet.seq
-        if packet.flags & SYN:
-            side.stream.begin(seq)
-            seq = seq + 1 & 0xFFFFFFFF
-        fresh = side.stream.next_seq is None and packet.length > 0
-        if fresh:  # the connection was open before we looked
-            self.picked_up = side.parser.lost = True
-        pieces: list[bytes | int] = []
-        if packet.flags & ACK and not packet.flags & SYN:
-            pieces = other.stream.acknowledged(packet.ack)
-            if pieces:
-                self._handle(other, not from_client, pieces, now, actions)
-        if packet.length:
-            self._handle(
-                side, from_client, side.stream.segment(seq, packet.data, packet.length), now, actions
-            )
-        if packet.flags & RST:
-            actions += self.close("reset by the set-top box" if from_client else "reset by the server")
-        elif packet.flags & FIN:
-            actions += self.close("closed by the set-top box" if from_client else "closed by the server")
+        was_garbage = self.garbage
+        for message, of_client in self.hearing.take(packet, from_client=from_client):
+            self._handle(message, of_client, now, actions)
+        if self.garbage and not was_garbage:
+            actions.append(note("garbage", self.connection, reason=self.hearing.garbage))
+        if packet.flags & (RST | FIN):
+            who = "the set-top box" if from_client else "the server"
+            actions += self.close(f"{'reset' if packet.flags & RST else 'closed'} by {who}")
         return actions
 
     def close(self, reason: str) -> list[Action]:
@@ -173,8 +113,7 @@ class Dialogue:
         for claim in self.claims:
             actions += self._release(claim, f"the control connection was {reason}")
         self.claims.clear()
-        self._client = _Side()
-        self._server = _Side()
+        self.hearing = Hearing()
         return [*actions, note("connection-close", self.connection, reason=reason)]
 
     def failed(self, way: Way, reason: str) -> Note:
@@ -204,23 +143,14 @@ class Dialogue:
             self.ways.release(claim)
             self.claims.remove(claim)
 
-    def _handle(
-        self, side: _Side, from_client: bool, pieces: list[bytes | int], now: float, actions: list[Action]
-    ) -> None:
-        if self.garbage:
-            return
-        for message in side.messages(pieces):
-            if isinstance(message, Request):
-                if from_client:
-                    self._request(message, now, actions)
-                elif message.method == "TEARDOWN":  # RFC 7826 lets the server end a session
-                    self._teardown(message, actions)
-            elif isinstance(message, Response) and not from_client:
-                self._response(message, now, actions)
-        if side.parser.garbage is not None:
-            self.garbage = True
-            who = "the set-top box" if from_client else "the server"
-            actions.append(note("garbage", self.connection, reason=f"{who}: {side.parser.garbage}"))
+    def _handle(self, message: Message, from_client: bool, now: float, actions: list[Action]) -> None:
+        if isinstance(message, Request):
+            if from_client:
+                self._request(message, now, actions)
+            elif message.method == "TEARDOWN":  # RFC 7826 lets the server end a session
+                self._teardown(message, actions)
+        elif isinstance(message, Response) and not from_client:
+            self._response(message, now, actions)
 
     def _request(self, request: Request, now: float, actions: list[Action]) -> None:
         session = request.session
@@ -323,7 +253,11 @@ class Dialogue:
         )
         if pending is not None and pending.method == "SETUP":
             self._setup_answered(response, pending, session, now, actions)
-        elif pending is None and response.status == 200 and (self.picked_up or self._client.stream.lost):
+        elif (
+            pending is None
+            and response.status == 200
+            and (self.hearing.picked_up or self.hearing.lost_of_client)
+        ):
             self._setup_unseen(response, session, now, actions)
 
     def _redirected(self, location: str) -> str:
@@ -463,10 +397,15 @@ class Dialogue:
         return note("way-refused", self.connection, port=port, cseq=cseq, reason=refusal.reason)
 
     def _rewrite(self, message: Message, from_client: bool, start: int, end: int, text: str) -> Rewrite:
-        side = self._client if from_client else self._server
         old = message.raw[start:end]
         said = note("rewrite", self.connection, cseq=message.cseq, reason=f"{old.decode()} to {text}")
-        return Rewrite(from_client, side.stream.sequence(message.offset + start), old, text.encode(), said)
+        return Rewrite(
+            from_client,
+            self.hearing.sequence(message.offset + start, from_client=from_client),
+            old,
+            text.encode(),
+            said,
+        )
 
     def _note(self, event: str, request: Request, port: int | None = None) -> Note:
         return note(

@@ -40,7 +40,7 @@ class Dialogues:
     @property
     def lost(self) -> int:
         """Bytes of the connections followed now that were never seen."""
-        return sum(dialogue.lost for dialogue in self._by_key.values())
+        return sum(dialogue.hearing.lost for dialogue in self._by_key.values())
 
     def find(self, connection: Connection) -> Dialogue | None:
         """Return the dialogue of ``connection``."""

@@ -27,8 +27,8 @@ from nftrtsp.rtsp.nfqueue import Queued
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.openings import Openings
 from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
-from nftrtsp.rtsp.rewrite import Edit, Overlay, Patch
 from nftrtsp.rtsp.stream import distance
+from nftrtsp.rtsp.waiting import Side, Waiting
 from nftrtsp.rtsp.ways import Connection, Way, Ways, way_record
 
 #: Seconds that a packet of an unfinished message may wait. TCP sends a lost piece again after 200 ms or more
@@ -40,34 +40,6 @@ _MOST_LINKS = 8192
 Tell = Callable[[Note], None]
 
 
-class _Waiting(msgspec.Struct, gc=False):
-    """A packet that waits, with the number of the first byte of its payload."""
-
-    queued: Queued
-    packet: Packet
-
-
-class _Side:
-    """One direction of a connection at the gate."""
-
-    __slots__ = ("late", "message", "overlay", "passed", "promised", "since", "waiting")
-
-    def __init__(self) -> None:
-        self.overlay = Overlay()
-        self.waiting: list[_Waiting] = []
-        self.since = 0.0  # when the first of them began to wait
-        self.message: int | None = None  # where the unfinished message begins
-        self.late = False  # the unfinished message need not, or may not, wait any more
-        self.promised: set[tuple[int, bytes]] = set()  # what was rewritten before its message was complete
-        self.passed: int | None = None  # the sequence number after the last byte that went on
-
-    def begin(self, message: int | None) -> None:
-        """Note that another message, or none, is unfinished now."""
-        self.message = message
-        self.late = False
-        self.promised.clear()
-
-
 class Link:
     """A connection at the gate, as conntrack knows it.
 
@@ -77,7 +49,7 @@ class Link:
     __slots__ = ("connection", "master", "router", "sides")
 
     def __init__(self, orig: Tuple, reply: Tuple) -> None:
-        self.sides = {False: _Side(), True: _Side()}  # by Queued.reply
+        self.sides = {False: Side(), True: Side()}  # by Queued.reply
         self.set_entry(orig, reply)
 
     def set_entry(self, orig: Tuple, reply: Tuple) -> None:
@@ -137,7 +109,7 @@ class Gate:
             if not packet.length and not actions:
                 return [self._accept(queued)]
             side.since = now
-        side.waiting.append(_Waiting(queued, packet))
+        side.waiting.append(Waiting(queued, packet))
         verdicts: list[bytes] = []
         if actions:
             self._carry_out(link, dialogue, actions)
@@ -150,7 +122,7 @@ class Gate:
             return verdicts
         return verdicts + self._let_go(link, queued, queued.reply)
 
-    def _is_idle(self, link: Link, side: _Side, packet: Packet, reply: bool) -> bool:
+    def _is_idle(self, link: Link, side: Side, packet: Packet, reply: bool) -> bool:
         """Take a packet if it can go on at once, as it is, and asks for nothing; return whether it was taken.
 
         A short way with the same end as the long one: it is what a film inside the connection depends on.
@@ -221,12 +193,12 @@ class Gate:
                 self._evicted += self._release(old, key, reply)
         return link
 
-    def _may_change(self, dialogue: Dialogue, side: _Side, reply: bool, now: float) -> bool:
+    def _may_change(self, dialogue: Dialogue, side: Side, reply: bool, now: float) -> bool:
         """Whether what waits is part of a message that may have to be rewritten once it is complete."""
-        if not dialogue.incomplete(from_client=not reply) or dialogue.garbage:
+        if not dialogue.hearing.incomplete(from_client=not reply) or dialogue.garbage:
             side.begin(None)
             return False
-        sequence, text = dialogue.unfinished(from_client=not reply)
+        sequence, text = dialogue.hearing.unfinished(from_client=not reply)
         if side.message != sequence:
             side.begin(sequence)
         if side.late or now - side.since >= LONGEST_WAIT or len(side.waiting) >= _MOST_WAITING:
@@ -240,14 +212,14 @@ class Gate:
             wanted = self.rewrite_destination or len(self.ways) > len(mine)
         if not wanted:
             return False
-        if _has_hole(side):
+        if side.has_hole():
             return True
         if not _names_ports(text, reply):
             return False
         if not has_transport(text):
             return True
         edits = foresee(dialogue, text, now)
-        self._patch(side, [(sequence + one.start, text[one.start : one.end], one.data) for one in edits])
+        side.patch([(sequence + one.start, text[one.start : one.end], one.data) for one in edits])
         side.late = True  # all is said that has to be rewritten: the rest need not wait
         return False
 
@@ -313,32 +285,12 @@ class Gate:
         """Carry out what the dialogue asks for, as far as it has not been foreseen."""
         side = link.sides[not from_client]
         for one, done in zip(
-            wanted, self._patch(side, [(one.sequence, one.old, one.new) for one in wanted]), strict=True
+            wanted, side.patch([(one.sequence, one.old, one.new) for one in wanted]), strict=True
         ):
             if done:
                 self.tell(one.note)
             else:
                 self._give_up(dialogue, one)
-
-    def _patch(self, side: _Side, wanted: list[tuple[int, bytes, bytes]]) -> list[bool]:
-        """Replace bytes (from a sequence number on: old, new) of packets that still wait here.
-
-        Return what is done, one for one: what has gone on otherwise cannot be called back.
-        """
-        start, text = _contiguous(side)
-        known = [(sequence % (1 << 32), new) in side.promised for sequence, _, new in wanted]
-        edits = {}
-        for index, (sequence, old, new) in enumerate(wanted):
-            at = distance(sequence, start)
-            if not known[index] and at >= 0 and text[at : at + len(old)] == old:
-                edits[index] = Edit(at, at + len(old), new)
-        changed = rewrite.rewrite(text, list(edits.values())) if edits else None
-        if changed is None:
-            return known
-        if span := rewrite.difference(text, changed):
-            side.overlay.add(Patch((start + span[0]) % (1 << 32), changed[span[0] : span[1]]))
-        side.promised |= {(wanted[index][0] % (1 << 32), wanted[index][2]) for index in edits}
-        return [known[index] or index in edits for index in range(len(wanted))]
 
     def _give_up(self, dialogue: Dialogue, late: Rewrite) -> None:
         """Close the way of a substitute port that the server will never hear of."""
@@ -368,7 +320,7 @@ class Gate:
         last = nfqueue.encode_verdict(self.queue, queued.id, ct=nfqueue.CT_WITHOUT_HELPER)
         return [*verdicts, last]
 
-    def _verdict(self, waiting: _Waiting, side: _Side) -> bytes:
+    def _verdict(self, waiting: Waiting, side: Side) -> bytes:
         queued, packet = waiting.queued, waiting.packet
         if packet.flags & SYN:
             side.passed = (packet.seq + 1) % (1 << 32)
@@ -408,37 +360,3 @@ def _names_ports(unfinished: bytes, reply: bool) -> bool:
     head, newline, last = unfinished.lower().rpartition(b"\n")
     begun = newline and last and last[:9] == b"transport"[: len(last)]
     return bool(begun) or b"\ntransport" in head
-
-
-def _has_hole(side: _Side) -> bool:
-    """Whether a piece is missing before or between those that wait."""
-    if side.passed is None:
-        return False
-    end = side.passed
-    for one in sorted(side.waiting, key=lambda one: distance(one.packet.seq, end)):
-        if distance(one.packet.seq, end) > 0:
-            return True
-        if distance(one.packet.seq + one.packet.length, end) > 0:
-            end = (one.packet.seq + one.packet.length) % (1 << 32)
-    return False
-
-
-def _contiguous(side: _Side) -> tuple[int, bytes]:
-    """Return what waits, without holes and without what has gone on already: its first number, its bytes."""
-    start: int | None = side.passed
-    text = b""
-    first = start if start is not None else (side.waiting[0].packet.seq if side.waiting else 0)
-    for one in sorted(side.waiting, key=lambda one: distance(one.packet.seq, first)):
-        packet = one.packet
-        if not packet.length or packet.length != len(packet.data):
-            continue
-        if start is None:
-            start = packet.seq
-        at = distance(packet.seq, start)
-        if at > len(text):
-            if text:
-                break
-            start, at = packet.seq, 0
-        if at + packet.length > len(text):
-            text += packet.data[len(text) - at :]
-    return start or 0, text

@@ -541,6 +541,13 @@ def test_the_short_way_ends_where_the_long_one_does(
             dialogue = next(one for one in bench.gate.dialogues if one.connection.client == line.stb)
             said = [(one.event, one.port, one.reason, one.cseq) for one in bench.notes]
             ends.append(
-                (said, bench.kernel.open_now, bench.kernel.cut, bench.gone, dialogue.lost, dialogue.last)
+                (
+                    said,
+                    bench.kernel.open_now,
+                    bench.kernel.cut,
+                    bench.gone,
+                    dialogue.hearing.lost,
+                    dialogue.last,
+                )
             )
     assert ends[0] == ends[1]
