@@ -12,14 +12,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from nftrtsp.errors import LabError, NftrtspError
 from nftrtsp.lab import plain, registry
 from nftrtsp.lab.dialogue import REASONS
 from nftrtsp.lab.network import Lab, Stb
 from nftrtsp.lab.player import Film, Player, ProviderControl
-from nftrtsp.lab.showing import Shown
+from nftrtsp.lab.showing import Outcome, Shown
 from nftrtsp.lab.telling import Telling
 
 PORTS = (27336, 21400, 15026, 27340, 16000, 24128)  # as seen at providers: no fixed range
@@ -28,20 +27,6 @@ _WITHOUT = 3.0  # seconds that we wait for a film that does not come
 _LEAST = 2.0  # seconds that a film plays at least
 _SCREEN = 10.0  # seconds that the films wait for the dashboard, so that it sees the first SETUP
 _RATES_EVERY = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Both parts of the demo."""
-
-    without: list[Shown]
-    with_us: list[Shown]
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing came without nftrtsp although it was sent, and enough came to everyone with it."""
-        nothing = all(result.sent.packets and not result.report.packets for result in self.without)
-        return nothing and all(result.good for result in self.with_us)
 
 
 def play(telling: Telling, *, seconds: float, dashboard: bool, stbs: int = 3) -> Outcome:

@@ -36,6 +36,20 @@ class Shown:
         return self.share >= ENOUGH and not self.report.foreign
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Both parts of the demo: the films without nftrtsp, and with it."""
+
+    without: list[Shown]
+    with_us: list[Shown]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing came without nftrtsp although it was sent, and enough came to everyone with it."""
+        nothing = all(result.sent.packets and not result.report.packets for result in self.without)
+        return nothing and all(result.good for result in self.with_us)
+
+
 def play(
     lab: Lab,
     boxes: Sequence[Stb],

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from nftrtsp.lab.network import IPTV_LINK, IPTV_ROUTER, Lab
-from nftrtsp.lab.showing import ENOUGH, Shown, percent
-
-if TYPE_CHECKING:
-    from nftrtsp.lab.demo import Outcome
+from nftrtsp.lab.showing import ENOUGH, Outcome, Shown, percent
 
 _COLUMNS = 80  # where nobody tells how wide it is
 _STYLES = {
