@@ -74,7 +74,7 @@ def diff(
     else:
         click.echo("no difference")
     if wanted.stand_in and plan and not as_json:
-        _say_stand_in(wanted.stand_in)
+        _complain(stand_in_text(kind, wanted.stand_in))
     context.exit(1 if plan else 0)
 
 
@@ -118,6 +118,7 @@ def apply(
         if plan:
             show_plan(plan)
             ask("Apply this?", yes)
+            make_ready(kind, config)
         outcome = applying.apply(
             nft,
             wanted,
@@ -126,6 +127,7 @@ def apply(
             adopt=adoption(config, kind),
         )
     _tell(outcome)
+    _ask_for_helper(kind)
     if outcome.trial is not None:
         context.exit(0 if await_confirmation(outcome.trial) else TAKEN_BACK)
 
@@ -225,11 +227,37 @@ def _require_interfaces(config: Config, config_path: Path | None) -> None:
     check_interfaces(config, present, place=(config_path or paths.config_file()).name)
 
 
-def _say_stand_in(kind: str) -> None:
-    _complain(
-        f"no conntrack helper 'rtsp' is registered here, so {kind!r} stood in for it in the comparison; "
-        "before `nftrtsp apply`, start `nftrtsp helper` or load the kernel module"
-    )
+def make_ready(kind: str, config: Config) -> None:
+    """Let the kernel know the userspace helper's name, which it must before it takes a ruleset with it.
+
+    So rulesets may be loaded before `nftrtsp helper` runs. Until then the name does nothing.
+    """
+    from nftrtsp.config import HelperKind
+
+    if kind == HelperKind.USERSPACE:
+        from nftrtsp.rtsp import cthelper
+
+        cthelper.prepare(config)
+
+
+def stand_in_text(kind: HelperKind, stand_in: str) -> str:
+    """Return what to say where no helper ``rtsp`` was there to compare with."""
+    from nftrtsp.config import HelperKind
+
+    remedy = "before `nftrtsp apply`, load the kernel module (modprobe nf_nat_rtsp)"
+    if kind is HelperKind.USERSPACE:
+        remedy = "`nftrtsp apply` registers it"
+    return f"no conntrack helper 'rtsp' is registered here, so {stand_in!r} stood in for it; {remedy}"
+
+
+def _ask_for_helper(kind: HelperKind) -> None:
+    """Say so where nobody reads yet what boxes ask for."""
+    from nftrtsp import paths
+    from nftrtsp.config import HelperKind
+    from nftrtsp.rtsp import publish
+
+    if kind is not HelperKind.KERNEL and publish.ask(paths.helper_socket()) is None:
+        _complain("no `nftrtsp helper` runs here yet, and without it no film comes: start it")
 
 
 def _complain(text: str) -> None:

@@ -85,7 +85,6 @@ def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json
 
     from nftrtsp import paths
     from nftrtsp.config import check_interfaces
-    from nftrtsp.ruleset import names
     from nftrtsp.ruleset.build import build
     from nftrtsp.ruleset.render import render
     from nftrtsp.ruleset.scratch import canonical_listing
@@ -101,11 +100,9 @@ def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json
         return
     click.echo(f"valid on this kernel, for the {kind} helper")
     if stand_in:
-        click.echo(
-            f"no conntrack helper {names.CT_HELPER_TYPE!r} is registered here, so {stand_in!r} stood in for "
-            "it; before `nftrtsp apply`, start `nftrtsp helper` or load the kernel module",
-            err=True,
-        )
+        from nftrtsp.cli.apply import stand_in_text
+
+        click.echo(stand_in_text(kind, stand_in), err=True)
 
 
 def settle(config: Config, helper: str | None = None, *, ask: bool = True) -> HelperKind:

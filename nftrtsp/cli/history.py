@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nftrtsp.cli.options import json_option, netns_option, unused_config_option
-from nftrtsp.errors import StateError
+from nftrtsp.errors import NftrtspError, StateError
 
 if TYPE_CHECKING:
     from nftrtsp.ruleset.archive import Saved
@@ -56,6 +57,7 @@ def rollback(number: int | None, yes: bool) -> None:
         else:
             show_plan(plan)
             ask(f"Go back to the ruleset confirmed {when(saved.time)}?", yes)
+            _make_ready(saved)
         outcome = applying.apply(nft, wanted, shown=plan)
     for remark in outcome.remarks:
         click.echo(remark, err=True)
@@ -102,8 +104,11 @@ def restore() -> None:
     saved = boot.restore()
     if saved is None:
         from nftrtsp.ruleset import apply as applying
+        from nftrtsp.ruleset import archive
         from nftrtsp.ruleset.kernel import Nft
 
+        with contextlib.suppress(StateError):  # said below
+            _make_ready(archive.good())
         with Nft() as nft:
             saved, remarks = applying.restore(nft)
         for remark in remarks:
@@ -112,6 +117,16 @@ def restore() -> None:
         click.echo("no ruleset was confirmed yet, so there is none to load", err=True)
     else:
         click.echo(f"loaded {saved.path.name}, confirmed {when(saved.time)} by {saved.by}")
+
+
+def _make_ready(saved: Saved | None) -> None:
+    """Register the userspace helper's name for a ruleset of its kind, if the config can be read."""
+    from nftrtsp.cli.apply import make_ready
+    from nftrtsp.cli.options import load_config
+
+    if saved is not None and saved.kind == "userspace":
+        with contextlib.suppress(NftrtspError):  # what the kernel then says of the ruleset tells more
+            make_ready(saved.kind, load_config(None))
 
 
 def _entry(entries: list[Saved | StateError], number: int) -> Saved:

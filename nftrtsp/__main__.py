@@ -1,0 +1,5 @@
+"""``python -m nftrtsp``: the command line."""
+
+from nftrtsp.cli import main
+
+main()
