@@ -113,14 +113,25 @@ def test_a_film_that_plays_keeps_its_pause_timeout_through_an_apply(router: Stan
     assert media_timeout(router) > 3500
 
 
-def test_a_helper_that_is_not_registered_is_stood_in_for_in_diff_and_named_by_apply(router: Stand) -> None:
+@pytest.mark.parametrize(
+    ("helper", "before_apply", "said", "remedy"),
+    [
+        ("kernel", "modprobe nf_nat_rtsp", "knows no conntrack helper of type 'rtsp'", "nftrtsp helper"),
+        ("userspace", "registers it", "takes no conntrack helpers from userspace", "helper = 'pinhole'"),
+    ],
+)
+def test_a_helper_that_this_kernel_lacks_is_stood_in_for_in_diff_and_named_by_apply(
+    router: Stand, helper: str, before_apply: str, said: str, remedy: str
+) -> None:
     router.nftrtsp("apply", "--yes")
     before = router.nft("-a", "list", "ruleset")
-    router.config.write_text(config(helper="userspace"))
-    assert "stood in" in router.nftrtsp("diff", code=1)
+    router.config.write_text(config(helper=helper))
+    told = router.nftrtsp("diff", code=1)
+    assert "stood in" in told
+    assert before_apply in told
     text = router.nftrtsp("apply", "--yes", code=2)
-    assert "knows no conntrack helper of type 'rtsp'" in text
-    assert "nftrtsp helper" in text
+    assert said in text
+    assert remedy in text
     assert router.nft("-a", "list", "ruleset") == before
     assert not list(router.state.glob("trial.*"))
     assert "nothing waits" in router.nftrtsp("status")
