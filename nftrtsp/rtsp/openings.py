@@ -64,7 +64,7 @@ class Openings:
         self._function = FUNCTIONS[0]
         self._kept: dict[int, _Kept] = {}
         #: Ends media flows, in a thread of its own.
-        self.tidier = Tidier()
+        self.tidier = Tidier(config)
 
     def close_sockets(self) -> None:
         """Let go of the kernel, when the flows are gone that were to end; what is open stays open."""
@@ -82,7 +82,7 @@ class Openings:
         kept = self._kept.get(way.port)
         if kept is not None:
             if kept.expectation == wanted and self._refresh(kept, now + self.lifetime(way), now):
-                self.tidier.keep(way)
+                self.tidier.opened(way)
                 return
             self._delete(kept.expectation)
         try:
@@ -94,10 +94,7 @@ class Openings:
             self._delete(wanted)
             wanted = self._create(wanted)
         self._kept[way.port] = _Kept(wanted, now + self.pause)
-        if kept is not None and kept.expectation.nat == wanted.nat:
-            self.tidier.keep(way)
-        else:
-            self.tidier.clear(way)
+        self.tidier.opened(way)
 
     def close(self, way: Way, *, cut: bool) -> None:
         """Expect nothing for ``way`` any more; with ``cut`` its media flows end in a second or two."""

@@ -17,9 +17,7 @@ from typing import Any
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.config import Policy as InputPolicy
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Flow, Tuple
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.flow import IPPROTO_TCP, Flow, Tuple
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError, NftrtspError
@@ -63,9 +61,8 @@ class PinholeHelper:
         self.conntrack = Conntrack()
         self.watch = TableWatch()
         self.log = Nflog(config.rtsp.log_group, LOG_PREFIX)
-        self.tidier = Tidier()
+        self.tidier = Tidier(config)
         self._fresh: dict[int, float] = {}  # port: when the element's time began anew
-        self._owners: dict[int, tuple[bytes, int] | None] = {}  # who had a port last
         self._asked_about = 0  # of the dialogues that hold ways, those up to here were looked at
         self._missing = False
 
@@ -118,10 +115,7 @@ class PinholeHelper:
         if not action.new:
             return
         way.router = self._router_address(way)
-        if self._may_lead_elsewhere(way):
-            self.tidier.clear(way)
-        else:
-            self.tidier.keep(way)
+        self.tidier.opened(way)
         self._tell(action.note, way)
 
     def _close(self, action: CloseWay) -> None:
@@ -165,25 +159,10 @@ class PinholeHelper:
 
     # --- conntrack ---
 
-    def _may_lead_elsewhere(self, way: Way) -> bool:
-        """Whether conntrack may hold entries that take what comes for ``way`` to another place.
-
-        What the input policy drops leaves no entry: mostly only an earlier owner of the port can have some.
-        """
-        owner = (way.stb, way.stb_port)
-        before = self._owners.get(way.port, owner)
-        self._owners[way.port] = owner
-        iptv = self.config.iptv
-        return before != owner or iptv.full_cone or iptv.policy is not InputPolicy.DROP
-
     def learn_owners(self) -> None:
-        """Learn from conntrack where media went before this helper ran: one walk, at the start."""
+        """Learn from conntrack where media went before this helper ran."""
         try:
-            for flow in self.conntrack.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_UDP), family=AF_INET)):
-                if not self.config.may_ask(IPv4Address(flow.orig.src)):
-                    translated = flow.reply.src != flow.orig.dst
-                    owner = (flow.reply.src, flow.reply.sport or 0) if translated else None
-                    self._owners[flow.orig.dport or 0] = owner
+            self.tidier.learn()
         except NftrtspError as error:
             self.service.say(f"conntrack cannot be listed: {error}")
 

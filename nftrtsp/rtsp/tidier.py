@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
+from ipaddress import IPv4Address
 
 import msgspec
 
+from nftrtsp.config import Config, Policy
 from nftrtsp.conntrack.flow import AF_INET, IPPROTO_UDP, Flow
 from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.socket import Conntrack
@@ -45,9 +47,14 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tidier:
-    """One thread that walks when asked. Make it in the network namespace that it shall look at."""
+    """One thread that walks when asked. Make it in the network namespace that it shall look at.
 
-    def __init__(self) -> None:
+    Only the helper's own thread may call it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._owners: dict[int, tuple[bytes, int] | None] = {}  # who had a port last; None: nobody
         self.walks = 0
         self.deleted = 0
         #: What went wrong in the last walk, for the helper to say.
@@ -62,22 +69,39 @@ class Tidier:
         self._thread = threading.Thread(target=self._run, name="tidier", daemon=True)
         self._thread.start()
 
-    def clear(self, way: Way) -> None:
-        """Delete the entries that would take elsewhere what now comes for ``way``, which has just opened.
+    def learn(self) -> None:
+        """Learn where media went before this helper ran: one walk, in this thread. Raises what it does."""
+        with Conntrack() as conntrack:
+            for flow in conntrack.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_UDP), family=AF_INET)):
+                if not self._config.may_ask(IPv4Address(flow.orig.src)):
+                    translated = flow.reply.src != flow.orig.dst
+                    owner = (flow.reply.src, flow.reply.sport or 0) if translated else None
+                    self._owners[flow.orig.dport or 0] = owner
+
+    def opened(self, way: Way) -> None:
+        """Delete the entries that would take elsewhere what now comes for ``way``, if there may be any.
 
         A media packet that came before the way was open made an entry without translation, or there is one to
-        the box that had the port before; later packets would follow it.
+        the box that had the port before; later packets would follow it. The way's own flows stay, also where
+        they were to be cut.
         """
         with self._changed:
             self._cut.pop(way.port, None)
-            self._clear[way.port] = _Place(way.router, way.stb, way.stb_port)
-            self._clear_due = min(self._clear_due, time.monotonic() + _URGENT)
-            self._changed.notify()
+            if self._may_lead_elsewhere(way):
+                self._clear[way.port] = _Place(way.router, way.stb, way.stb_port)
+                self._clear_due = min(self._clear_due, time.monotonic() + _URGENT)
+                self._changed.notify()
 
-    def keep(self, way: Way) -> None:
-        """Leave the media flows of ``way`` alone, which was to be cut and has been opened again."""
-        with self._changed:
-            self._cut.pop(way.port, None)
+    def _may_lead_elsewhere(self, way: Way) -> bool:
+        """Whether conntrack may hold entries that take what comes for ``way`` to another place.
+
+        What the input policy drops leaves no entry: mostly only an earlier owner of the port can have some.
+        """
+        owner = (way.stb, way.stb_port)
+        before = self._owners.get(way.port, owner)
+        self._owners[way.port] = owner
+        iptv = self._config.iptv
+        return before != owner or iptv.full_cone or iptv.policy is not Policy.DROP
 
     def cut(self, way: Way) -> None:
         """End the media flows of ``way``, whose film has ended, in a second or two."""

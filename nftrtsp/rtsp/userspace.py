@@ -69,6 +69,10 @@ class UserspaceHelper:
         self.memory = Memory(paths.run_dir())
         _raise_expect_max(config, service)
         self.adopted = self._adopt()
+        try:
+            self.openings.tidier.learn()
+        except NftrtspError as error:
+            service.say(f"conntrack cannot be listed: {error}")
         self._beaten = time.monotonic()
 
     def close(self) -> None:

@@ -158,6 +158,24 @@ def test_a_way_whose_connection_conntrack_has_forgotten_is_reported(stand: Stand
     assert stand.openings.has_ended(stand.connection, 3600)
 
 
+def test_what_came_before_its_way_does_not_swallow_the_film(stand: Stand) -> None:
+    stand.film(0, 27336, b"too early")  # makes an entry without translation
+    stand.lab.router.call(stand.openings.tidier.learn)
+    stand.open(stand.way(27336, 27336))
+    until = time.monotonic() + 20
+    while not stand.openings.tidier.deleted and time.monotonic() < until:
+        time.sleep(0.02)
+    with stand.lab.stbs[0].call(lambda: udp(stand.lab.stbs[0].address, 27336)) as box:
+        stand.film(0, 27336, b"film")
+        assert box.recv(10) == b"film"
+
+
+def test_a_way_that_is_nobody_elses_costs_no_walk(stand: Stand) -> None:
+    stand.open(stand.way(27336, 27336))
+    time.sleep(0.3)
+    assert stand.openings.tidier.walks == 0
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_cut_ends_the_media_flows_of_its_way_and_no_others(stand: Stand, count: int) -> None:
     ways = [stand.way(port, port) for port in (27336, 27338, 27340)]
