@@ -62,7 +62,8 @@ class UserspaceHelper:
         registered = cthelper.register(config)
         load_function()
         self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
-        self.gate = Gate(config, self.dialogues, self.openings, self._tell)
+        self._notes: list[Note] = []  # to be told once packets no longer wait for us
+        self.gate = Gate(config, self.dialogues, self.openings, self._note)
         self._changed = True
         self._write_after = 0.0  # monotonic
         self._turn = 0  # of the connections that conntrack is asked about
@@ -103,7 +104,8 @@ class UserspaceHelper:
         self.service.counters.packets += len(packets)
         self.service.counters.rewritten = self.gate.rewritten
         if self.queue.overruns != overruns:
-            self.service.tell(note("overrun", reason="NFQUEUE"))
+            self._note(note("overrun", reason="NFQUEUE"))
+        self._tell()
         if self.queue.lost:
             self._bind()
 
@@ -114,6 +116,7 @@ class UserspaceHelper:
         if verdicts:
             self.queue.answer(verdicts)
             self.gate.settle()
+        self._tell()
         now = time.monotonic()
         if self._changed and now >= self._write_after:
             self._changed = False
@@ -130,6 +133,7 @@ class UserspaceHelper:
             for way in self.openings.refresh(self.ways, now):
                 self.gate.rehome(way)
             self._keep_enabled()
+        self._tell()
         if self.openings.tidier.error is not None:
             self.service.say(f"media flows could not be ended: {self.openings.tidier.error}")
             self.openings.tidier.error = None
@@ -166,10 +170,15 @@ class UserspaceHelper:
             else:
                 return
 
-    def _tell(self, what: Note) -> None:
+    def _note(self, what: Note) -> None:
         # Only these change what is to be remembered: which ways there are, which session has which.
         self._changed = self._changed or what.event in ("way-open", "way-closed", "response")
-        self.service.tell(what)
+        self._notes.append(what)
+
+    def _tell(self) -> None:
+        notes, self._notes = self._notes, []
+        for one in notes:
+            self.service.tell(one)
 
     def _beat(self) -> None:
         now = time.monotonic()
