@@ -1,108 +1,58 @@
-"""The command line. Each command lies in the file of its subject and is imported when it is called."""
+"""The command line: what ends a command badly is told in one sentence on stderr, never by a traceback."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import importlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import NoReturn
 
-import click
-
-from nftrtsp import __version__
 from nftrtsp.errors import NftrtspError
-
-#: command -> (module below nftrtsp.cli, function, one line for --help), in the order of --help.
-COMMANDS: dict[str, tuple[str, str, str]] = {
-    "init": ("generate", "init", "Write a config for this router"),
-    "generate": ("generate", "generate", "Print the ruleset; touches nothing, needs no root"),
-    "check": ("generate", "check", "Load the ruleset in a scratch namespace: is it valid on this kernel?"),
-    "diff": ("apply", "diff", "Dry run against the current ruleset"),
-    "apply": ("apply", "apply", "Show the plan, ask, apply in one transaction, verify"),
-    "confirm": ("history", "confirm", "Keep what was applied with --confirm-within"),
-    "rollback": ("history", "rollback", "Go back to the ruleset before"),
-    "history": ("history", "history", "List the rulesets that were confirmed"),
-    "restore": ("history", "restore", "Load the good ruleset, at boot"),
-    "status": ("status", "status", "Where things stand"),
-    "remove": ("apply", "remove", "Take our table away"),
-    "flows": ("conntrack", "flows", "List the VoD flows now"),
-    "expectations": ("conntrack", "expectations", "List the ways open now"),
-    "events": ("conntrack", "events", "Stream conntrack events, one a line"),
-    "monitor": ("monitor", "monitor", "The dashboard"),
-    "helper": ("helper", "helper", "Run the userspace or pinhole helper in the foreground"),
-    "doctor": ("doctor", "doctor", "Why does VoD not work here?"),
-    "lab": ("lab", "lab", "A self-contained network to try it all in"),
-}
-
 
 #: A disk that is full or ails can end any command that writes.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
-class ReaderGone(Exception):  # noqa: N818 - no error: it ends a command quietly
-    """The reader of a pipe has closed it. No OSError, for click makes exit code 1 of EPIPE by itself."""
-
-
-@contextlib.contextmanager
-def _own_pipe() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError as error:
-        raise ReaderGone from error
-
-
-class LazyGroup(click.Group):
-    """Imports the module of a command only when that command is called: start-up stays cheap."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order of COMMANDS."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, function, _help = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(f"nftrtsp.cli.{module}"), function)
-        assert isinstance(command, click.Command)  # noqa: S101 - a programming error, not a user's
-        return command
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """Parse the words; --help and --version write here."""
-        with _own_pipe():
-            return super().make_context(info_name, args, parent, **extra)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        with _own_pipe():
-            return super().invoke(ctx)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from COMMANDS, importing none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="nftrtsp")
-def cli() -> None:
-    """Video on demand through a Linux router: ruleset, RTSP helper, dashboard.
-
-    Start with `nftrtsp init`, then `generate`, `diff`, `apply`, `helper`, `monitor`.
-    """
-
-
 def _run() -> object:
     """Run the command and return its exit code; raises what stdout says when all is written."""
-    code = cli.main(standalone_mode=False)  # click returns the code of context.exit() here
+    code: object = None
+    match sys.argv[1:]:
+        # As services call it. Without click it starts a fifth sooner: that long a router is without it.
+        case ["helper"]:
+            _helper(None)
+        case ["helper", "-c" | "--config", place]:
+            _helper(Path(place))
+        case _:
+            from nftrtsp.cli import group
+
+            code = group.run()
     if sys.stdout is not None:
         sys.stdout.flush()  # at exit Python itself would complain of a closed pipe or a full disk
     return code
+
+
+def _helper(place: Path | None) -> None:
+    """`nftrtsp helper` as nftrtsp.cli.helper has it."""
+    # msgspec takes typing's own where this is not to be had: the same, and a seventh of a helper's start.
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    import msgspec  # noqa: F401
+
+    del sys.modules["typing_extensions"]
+    from nftrtsp import config, paths
+    from nftrtsp.rtsp.serve import serve
+
+    serve(config.load(place or paths.config_file()))
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _quietly(code: int) -> NoReturn:
+    # What is left in stdout's buffer would be an error again at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def main() -> None:
@@ -112,26 +62,18 @@ def main() -> None:
     except NftrtspError as error:
         from nftrtsp.cli.columns import hung, room
 
-        click.echo(hung(f"nftrtsp: {error}", room(sys.stderr) if sys.stderr else None, 4), err=True)
+        _complain(hung(f"nftrtsp: {error}", room(sys.stderr) if sys.stderr else None, 4))
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         sys.exit(130)
-    except (BrokenPipeError, ReaderGone):
-        # The reader has closed; a second error while Python flushes stdout at exit would be noise.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except BrokenPipeError:
+        _quietly(141)  # the reader has closed
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        # What is left in stdout's buffer would be an error again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        place = error.filename or "stdout"
-        click.echo(f"nftrtsp: {place}: cannot be written: {error.strerror}; make room there", err=True)
-        sys.exit(2)
+        _complain(
+            f"nftrtsp: {error.filename or 'stdout'}: cannot be written: {error.strerror}; make room there"
+        )
+        _quietly(2)
     else:
         sys.exit(code if isinstance(code, int) else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import socket
@@ -51,6 +50,8 @@ def refused(number: int, what: str) -> KernelError | PrivilegeError:
 
 def attach(opened: socket.socket, program: bytes) -> None:
     """Attach a classic BPF program (an array of struct sock_filter) to a socket. Source: socket(7)."""
+    import ctypes  # which helpers do without
+
     steps = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HP", len(program) // 8, ctypes.addressof(steps))  # struct sock_fprog
     opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)

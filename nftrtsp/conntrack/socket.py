@@ -1,8 +1,8 @@
 """Questions to conntrack in the current network namespace: dump, get, delete, create.
 
-:class:`Conntrack` asks and gets answers; :class:`Subscription` (of its own file) hears what happens. Neither
-may be shared between threads. Both raise :class:`PrivilegeError` without CAP_NET_ADMIN and
-:class:`KernelError` for what the kernel refuses.
+:class:`Conntrack` asks and gets answers; what happens is heard by a Subscription (subscription.py). Not to be
+shared between threads. Raises :class:`PrivilegeError` without CAP_NET_ADMIN and :class:`KernelError` for what
+the kernel refuses.
 """
 
 from __future__ import annotations
@@ -17,21 +17,10 @@ from nftrtsp.conntrack import decode, request
 from nftrtsp.conntrack.decoder import Decoder
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import AF_INET, AF_INET6, Flow, Tuple
-from nftrtsp.conntrack.netlink import Questions, open_netlink, refused
+from nftrtsp.conntrack.netlink import Questions
 from nftrtsp.conntrack.request import DumpFilter
-from nftrtsp.conntrack.subscription import ALL_GROUPS, RECEIVE_BUFFER, Subscription
 from nftrtsp.conntrack.wire import HEADER_SIZE
 from nftrtsp.errors import KernelError
-
-__all__ = [
-    "ALL_GROUPS",
-    "RECEIVE_BUFFER",
-    "Conntrack",
-    "Subscription",
-    "open_netlink",
-    "refused",
-]
-
 
 EVERYTHING = DumpFilter()
 

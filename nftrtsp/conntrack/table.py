@@ -33,7 +33,8 @@ from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPS_DST_NAT, IPS_EXPECT
 from nftrtsp.conntrack.merge import merge
 from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.role import Part, Role, Roles
-from nftrtsp.conntrack.socket import RECEIVE_BUFFER, Conntrack, Subscription
+from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.subscription import RECEIVE_BUFFER, Subscription
 
 #: At most so many control and media flows are kept, and so many expectations.
 MATTERING = 16384

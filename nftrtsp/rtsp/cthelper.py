@@ -20,7 +20,7 @@ import msgspec
 from nftrtsp.config import Config
 from nftrtsp.conntrack import decode
 from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP
-from nftrtsp.conntrack.socket import open_netlink, refused
+from nftrtsp.conntrack.netlink import open_netlink, refused
 from nftrtsp.conntrack.wire import (
     NFNL_SUBSYS_CTHELPER,
     NLM_F_ACK,

@@ -1,0 +1,35 @@
+"""Running the helper that serves here, whichever that is."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from nftrtsp.config import Config, HelperKind
+from nftrtsp.rtsp.choice import choose
+
+
+def serve(config: Config, kind: HelperKind | None = None) -> None:
+    """Run the helper of ``kind`` (None: what ``rtsp.helper`` says) in the foreground until SIGTERM or SIGINT.
+
+    Returns at once, with a word on stderr, where the kernel module does the work. Raises what
+    :func:`nftrtsp.rtsp.userspace.run` and :func:`nftrtsp.rtsp.pinhole.run` raise.
+    """
+    if kind is not None:
+        config = msgspec.structs.replace(config, rtsp=msgspec.structs.replace(config.rtsp, helper=kind))
+    choice = choose(config)
+    if choice.kind is HelperKind.PINHOLE:
+        from nftrtsp.rtsp import pinhole
+
+        pinhole.run(config, choice.why)
+    elif choice.kind is HelperKind.USERSPACE:
+        from nftrtsp.rtsp import userspace
+
+        userspace.run(config, choice.why)
+    else:
+        from nftrtsp.rtsp.notify import notify
+
+        text = f"nothing to run: the kernel module opens the ways ({choice.why})"
+        notify("READY=1", f"STATUS={text}")  # else systemd takes this clean end for a failed start
+        print(f"nftrtsp helper: {text}", file=sys.stderr, flush=True)
