@@ -1,4 +1,4 @@
-"""The part of bench_userspace.py that runs in the virtual machine; prints its figures as one line of JSON.
+"""The part of bench_userspace.py that runs in a guest; prints its figures as one line of JSON.
 
 On purpose one process plays the set-top box and the provider: what it spends is the same with every helper,
 and what differs between them is the router.
@@ -23,12 +23,25 @@ from typing import Any
 from nftrtsp.lab.network import Lab
 from nftrtsp.rtsp import cthelper
 from nftrtsp.rtsp.publish import Subscription
-from tests.bench.bench_pinhole import BOXES, FIRST, ROUTER, WITHIN, lines, peak_memory, setup, udp, ways
+from tests.bench.bench_pinhole import (
+    BOXES,
+    FIRST,
+    ROUTER,
+    WITHIN,
+    connect,
+    lines,
+    peak_memory,
+    restarts,
+    setup,
+    udp,
+    ways,
+)
 
 MODULE = Path("/opt/nftrtsp/module/any-source")
 SETUPS = 200
 RATE = 100e6  # bit/s of interleaved media
 SECONDS = 5.0
+ASKING = 0.95 * WITHIN  # seconds over which the boxes ask: the last ones may be late
 LONGEST = 120.0  # seconds that the thousand boxes may take in all
 FRAME = 1328  # seven TS packets and an RTP header
 EXPECT_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_expect_max")
@@ -63,20 +76,10 @@ def router(kind: str) -> Iterator[tuple[Lab, subprocess.Popen[Any] | None, Subsc
             subscription.close()
 
 
-def connect(lab: Lab) -> Subscription:
-    """Wait for the helper; it starts slowly here."""
-    for _ in range(600):
-        try:
-            return Subscription(lab.run_dir / "helper.sock")
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the helper did not start")
-
-
 class Crowd:
     """A thousand boxes, one loop: each connects, asks, plays, and waits for its film.
 
-    They have all the time they need: the emulated machine cannot ask as fast as they should.
+    They have all the time they need: an emulated machine cannot ask as fast as they should.
     """
 
     def __init__(self, lab: Lab, subscription: Subscription) -> None:
@@ -142,7 +145,7 @@ class Crowd:
         began = time.monotonic()
         asked = 0
         while (now := time.monotonic()) - began < LONGEST and len(self.arrived) < BOXES:
-            if asked < BOXES and now - began >= asked * WITHIN / BOXES:
+            if asked < BOXES and now - began >= asked * ASKING / BOXES:
                 self.box(asked)
                 asked += 1
             while self.films and self.films[0][0] <= now:
@@ -270,9 +273,11 @@ def main() -> None:
         found["setup userspace"] = setup_times(lab)
         found["interleaved"] = interleaved(lab, helper.pid)
         found["crowd"] = crowd(lab, helper.pid, subscription)
-        helper.terminate()
-        helper.wait(60)
+        found["restarts with ways"] = restarts(lab, helper)
         found["interleaved without"] = interleaved(lab, None)
+    with router("userspace") as (lab, helper, _):
+        assert helper is not None
+        found["restarts"] = restarts(lab, helper)
     if MODULE.is_dir():
         forget_helper()
         subprocess.run(["modprobe", "nf_nat"], check=True)
