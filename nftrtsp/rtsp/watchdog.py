@@ -98,9 +98,10 @@ class Watchdog:
                 # -I and -S: no site packages, so that it is small and starts at once.
                 [sys.executable, "-I", "-S", __file__, *map(str, words)],
                 os.environ,
-                # A descriptor that is duplicated onto itself stays open; all others close.
                 file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    # Unless one of ours is 0: we were started without a standard input.
+                    *([] if 0 in passed else [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]),
+                    # A descriptor that is duplicated onto itself stays open; all others close.
                     *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed),
                 ],
                 # A signal to our process group (Ctrl-C) is for us; the end of our pipe is for it.
