@@ -3,13 +3,19 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NFTRTSP := .venv/bin/nftrtsp
 
-.PHONY: help setup demo test check test-kernel bench goldens pictures fuzz clean
+.PHONY: help setup install uninstall demo test check test-kernel bench goldens pictures fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install Debian packages and .venv (once)
 	@contrib/setup.sh run
+
+install: ## on a router: /opt/nftrtsp, /usr/local/bin/nftrtsp and the systemd units; again to upgrade (needs root)
+	@contrib/setup.sh install
+
+uninstall: ## undo that; config, state and the live ruleset stay
+	@contrib/setup.sh uninstall
 
 setup-dev:
 	@contrib/setup.sh dev

@@ -1,12 +1,68 @@
 #!/usr/bin/env bash
 # Install what nftrtsp needs on Debian or Ubuntu: packages, then .venv with the command in .venv/bin/nftrtsp.
 # usage: contrib/setup.sh run|dev     (dev adds what tests, checks and benchmarks need)
-# A second run does nothing: Debian packages that are there are left alone, and .venv carries a stamp.
+#        contrib/setup.sh install     (for a router: into $PREFIX, /opt/nftrtsp, with the systemd units; again to upgrade)
+#        contrib/setup.sh uninstall
+# A second run of run or dev does nothing: Debian packages that are there are left alone, and .venv carries a stamp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-run}
 
 say() { printf '==> %s\n' "$*" >&2; }
+
+# --- a router's own: not in anybody's checkout or home, which services do not see
+prefix=${PREFIX:-/opt/nftrtsp}
+command=/usr/local/bin/nftrtsp # as the units have it
+units=(nftrtsp-helper.service nftrtsp-restore.service)
+case $mode in
+  run | dev) ;;
+  install | uninstall)
+    [ "$(id -u)" -eq 0 ] || { say "$mode needs root: sudo make $mode"; exit 1; }
+    if [ -e "$command" ] && [ ! -L "$command" ]; then
+      say "$command is not a link of ours; move it away, then try again"
+      exit 1
+    fi
+    ;;
+  *) say "no such thing to set up: $mode (run, dev, install or uninstall)"; exit 2 ;;
+esac
+# Where systemd runs; in an image that is being made it does not.
+systemd() { [ ! -d /run/systemd/system ] || systemctl "$@"; }
+
+mark=$prefix/.installed-by-nftrtsp # only what bears it is overwritten or removed
+
+uninstall_here() {
+  systemd --quiet disable --now "${units[@]}" 2>/dev/null || true
+  [ "$(readlink "$command" || true)" != "$prefix/bin/nftrtsp" ] || rm "$command"
+  rm -f "${units[@]/#//etc/systemd/system/}"
+  systemd daemon-reload
+  [ ! -e "$mark" ] || rm -rf "$prefix"
+  say "removed; left as they are: /etc/nftrtsp, /var/lib/nftrtsp and the live ruleset (\`nftrtsp remove\` before this takes it away)"
+}
+
+install_here() {
+  if [ -e "$prefix" ] && [ ! -e "$mark" ] && [ -n "$(ls -A "$prefix")" ]; then
+    say "$prefix holds something else; name another place: make install PREFIX=/opt/another"
+    exit 1
+  fi
+  mkdir -p "$prefix"
+  touch "$mark"
+  [ -x "$prefix/bin/pip" ] || $python -m venv "$prefix"
+  local pip=("$prefix/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt)
+  # Many commits have one version: without the first line, pip would leave an older one in its place.
+  "${pip[@]}" --force-reinstall --no-deps .
+  "${pip[@]}" .
+  mkdir -p "$(dirname "$command")" /etc/systemd/system
+  ln -sfn "$prefix/bin/nftrtsp" "$command"
+  install -m 644 "${units[@]/#/contrib/systemd/}" /etc/systemd/system
+  systemd daemon-reload
+  systemd try-restart nftrtsp-helper.service # films go on meanwhile
+  say "$("$command" --version) is in $prefix; the command is $command; at boot: systemctl enable --now ${units[*]%.service}"
+}
+
+if [ "$mode" = uninstall ]; then
+  uninstall_here
+  exit 0
+fi
 
 packages=(libnftables1 netbase nftables iproute2 python3 python3-venv)
 [ "$mode" = dev ] && packages+=(conntrack ethtool gcc libc6-dev procps python3-dev tmux)
@@ -31,6 +87,12 @@ fi
 
 # Debian's own Python, so that what is tested is what a router has.
 python=/usr/bin/python3
+
+if [ "$mode" = install ]; then
+  install_here
+  exit 0
+fi
+
 stamp=.venv/.stamp-$mode
 want=$(cat pyproject.toml constraints.txt nftrtsp/__init__.py | sha256sum)
 # What dev installs holds all that run needs.

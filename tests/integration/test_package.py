@@ -1,0 +1,61 @@
+"""What `make install` installs: the wheel holds all that the checkout runs with, and works away from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+UNITS = sorted((CHECKOUT / "contrib/systemd").glob("*.service"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the wheel was unpacked to; built with what is installed, without a network."""
+    made = tmp_path_factory.mktemp("wheel")
+    words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*words, "-w", made, CHECKOUT], check=True)
+    (wheel,) = made.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(made / "site")
+    return made / "site"
+
+
+def _files(folder: Path) -> set[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+    return {path.relative_to(folder).as_posix() for path in paths}
+
+
+def test_the_wheel_holds_every_file_of_the_package(site: Path) -> None:
+    profiles = {f"rulesets/{name}" for name in _files(CHECKOUT / "rulesets")}
+    assert _files(site / "nftrtsp") == _files(CHECKOUT / "nftrtsp") | profiles
+
+
+def test_it_generates_a_ruleset_away_from_the_checkout(site: Path, tmp_path: Path) -> None:
+    config = tmp_path / "nftrtsp.toml"
+    config.write_text(
+        'profile = "movistar"\n[iptv]\ninterface = "vlan2"\n[rtsp]\nhelper = "pinhole"\n'
+        '[lan]\ninterfaces = ["br0"]\nnetworks = ["192.168.1.0/24"]\n'
+        '[[stb]]\nname = "Living room"\naddress = "192.168.1.200"\n'
+    )
+    program = (
+        "import sys, nftrtsp; print(nftrtsp.__file__, file=sys.stderr); from nftrtsp.cli import main; main()"
+    )
+    words = [sys.executable, "-c", program, "generate", "--config", str(config)]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(site) in done.stderr
+    assert 'iifname "vlan2"' in done.stdout
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_units_run_what_make_install_links(unit: Path) -> None:
+    (command,) = re.findall(r"^command=(\S+)", (CHECKOUT / "contrib/setup.sh").read_text(), re.MULTILINE)
+    assert re.findall(r"^ExecStart=(\S+)", unit.read_text(), re.MULTILINE) == [command]
+    assert unit.name in (CHECKOUT / "contrib/setup.sh").read_text()
