@@ -187,8 +187,9 @@ def verdict(kind: int, number: int, packet: int) -> bytes:
 
 def main(words: list[str]) -> None:
     """Be the second process."""
-    # What ends our service (systemd signals all of it) must find us at work: we go when our pipe does.
-    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    # What ends our service (systemd signals all of it: SIGABRT, if it hung) must find us at work: we go when
+    # our pipe does.
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGABRT):
         signal.signal(one, signal.SIG_IGN)
     process, pipe, queue, lock, number = map(int, words[:5])
     watch(process, pipe, queue, number)

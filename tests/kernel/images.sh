@@ -42,14 +42,11 @@ fi
 
 # --- what is in a guest
 common=(
-  busybox-static conntrack ethtool iproute2 iptables kmod libnftables1 linux-image-amd64 mount nftables procps python3 udev
-)
-# Debian 12 alone still packages the RTSP module, and it builds against 6.1 only.
-# The real peers' programs, too, are in one guest only: its kernel takes all three helpers.
-bookworm=(
-  dkms dpkg-dev gcc libc6-dev linux-headers-amd64 make
+  busybox-static conntrack ethtool iproute2 iptables kmod libnftables1 linux-image-amd64 mount nftables procps python3 systemd udev
   ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-{plugins-base,plugins-good,tools} python3-gi
 )
+# Debian 12 alone still packages the RTSP module, and it builds against 6.1 only.
+bookworm=(dkms dpkg-dev gcc libc6-dev linux-headers-amd64 make)
 python=(click msgspec pip-nftables psutil pyroute2 textual pytest pytest-asyncio hypothesis)
 
 # Drivers of things that no virtual machine has, and what nobody reads in one: 400 MB a guest.

@@ -44,7 +44,8 @@ def test_when_its_process_ends_it_says_its_last_words(ends: tuple[socket.socket,
 def test_it_outlives_the_signals_that_end_a_service(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, kernels = ends
     one = Watchdog(ours.fileno(), 554, WORDS)
-    ignored = f"{1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1 | 1 << signal.SIGHUP - 1:x}"
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGABRT)
+    ignored = f"{sum(1 << number - 1 for number in numbers):x}"
     until = time.monotonic() + 10
     while time.monotonic() < until:
         status = Path(f"/proc/{one.pid}/status").read_text()
