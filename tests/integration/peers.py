@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,3 +117,9 @@ def watch(stb: Stb, command: list[str]) -> int:
     else:
         pictures = [line for line in done.stdout.splitlines() if "last-message = chain" in line]
     return len(pictures)
+
+
+def at_once(lab: Lab, commands: list[list[str]]) -> list[int]:
+    """Run a client in each of the first set-top boxes at the same time; return how many pictures each got."""
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(watch, lab.stbs, commands))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -32,9 +31,7 @@ def test_the_client_gets_its_film(lab: tuple[Lab, str], client: str, transport: 
 def test_two_clients_get_their_films_at_once(lab: tuple[Lab, str]) -> None:
     where, uri = lab
     commands = [peers.ffmpeg(uri, "udp"), peers.gstreamer(uri, "udp")]
-    with ThreadPoolExecutor() as threads:
-        pictures = list(threads.map(peers.watch, where.stbs, commands))
-    assert min(pictures) >= peers.PICTURES
+    assert min(peers.at_once(where, commands)) >= peers.PICTURES
 
 
 @pytest.mark.parametrize("client", peers.CLIENTS)
