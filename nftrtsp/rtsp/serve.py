@@ -7,6 +7,7 @@ import sys
 import msgspec
 
 from nftrtsp.config import Config, HelperKind
+from nftrtsp.errors import KernelError, UnsupportedError
 from nftrtsp.rtsp.choice import choose
 
 
@@ -14,8 +15,20 @@ def serve(config: Config, kind: HelperKind | None = None) -> None:
     """Run the helper of ``kind`` (None: what ``rtsp.helper`` says) in the foreground until SIGTERM or SIGINT.
 
     Returns at once, with a word on stderr, where the kernel module does the work. Raises what
-    :func:`nftrtsp.rtsp.userspace.run` and :func:`nftrtsp.rtsp.pinhole.run` raise.
+    :func:`nftrtsp.rtsp.userspace.run` and :func:`nftrtsp.rtsp.pinhole.run` raise. The exit code of an error
+    is 1 where another try may do (the kernel refused), so that systemd starts the helper again, and 2 where
+    somebody must mend something first.
     """
+    try:
+        _serve(config, kind)
+    except UnsupportedError:
+        raise
+    except KernelError as error:
+        error.exit_code = 1
+        raise
+
+
+def _serve(config: Config, kind: HelperKind | None) -> None:
     if kind is not None:
         config = msgspec.structs.replace(config, rtsp=msgspec.structs.replace(config.rtsp, helper=kind))
     choice = choose(config)

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from nftrtsp import config as configuration
+from nftrtsp.errors import BusyError, KernelError, NftrtspError, UnsupportedError
+from nftrtsp.rtsp import serve
+
 ROOT = Path(__file__).parents[2]
 NFTRTSP = [sys.executable, "-c", "from nftrtsp.cli import main; main()"]
 CONFIG = """profile = "movistar"
@@ -80,3 +84,23 @@ def test_words_that_are_wrong_are_click_s_to_tell(words: list[str]) -> None:
     code, _, said = run(*words)
     assert code == 2
     assert "\nError: " in f"\n{said}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KernelError("no memory"), 1), (UnsupportedError("no NFQUEUE"), 2), (BusyError("held"), 2)],
+)
+def test_the_exit_code_says_whether_another_try_may_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: NftrtspError, code: int
+) -> None:
+    """A kernel that is short of memory cannot be had here, so the error is made up."""
+
+    def refuse(_config: object) -> None:
+        raise error
+
+    config = tmp_path / "nftrtsp.toml"
+    config.write_text(CONFIG)
+    monkeypatch.setattr(serve, "choose", refuse)
+    with pytest.raises(type(error)) as caught:
+        serve.serve(configuration.load(config))
+    assert caught.value.exit_code == code
