@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import nftrtsp
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
 
@@ -34,7 +33,7 @@ _BOOT = """\
 mount --make-rprivate /
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for place in /etc/nftrtsp /var/lib/nftrtsp /usr/local/bin /etc/systemd/system \
-    /lib/systemd/system/sysinit.target.wants /lib/systemd/system/multi-user.target.wants; do
+    /lib/systemd/system/{{sysinit,sockets,timers,multi-user}}.target.wants; do
   mkdir -p $place
   mount -t tmpfs tmpfs $place
 done
@@ -45,6 +44,7 @@ cp {config} /etc/nftrtsp/nftrtsp.toml
 cat >/usr/local/bin/nftrtsp
 chmod +x /usr/local/bin/nftrtsp
 cp {units}/*.service /etc/systemd/system
+systemctl --quiet add-wants sockets.target systemd-journald.socket
 systemctl --quiet enable {helper} {restore}
 exec env -i container=lab PATH=$PATH /lib/systemd/systemd --system --unit=multi-user.target </dev/null
 """
@@ -100,8 +100,8 @@ class Systemd:
 @contextlib.contextmanager
 def booted(lab: Lab) -> Iterator[Systemd]:
     """Boot the lab's router, our units enabled, the lab's config, state and run directories in place."""
-    # As pip does; the service itself may not write where it lies.
-    subprocess.run([sys.executable, "-m", "compileall", "-q", Path(nftrtsp.__file__).parent], check=True)
+    # Compiled, as pip leaves it: the service itself may not write where it lies.
+    subprocess.run([sys.executable, "-c", "import nftrtsp.rtsp.serve, nftrtsp.rtsp.userspace"], check=True)
     script = _BOOT.format(
         state=lab.state_dir,
         run=lab.run_dir,
@@ -110,7 +110,7 @@ def booted(lab: Lab) -> Iterator[Systemd]:
         helper=HELPER,
         restore=RESTORE,
     )
-    words = ["unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--cgroup", "sh", "-ec", script]
+    words = ["unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--cgroup", "bash", "-ec", script]
     process = lab.router.popen(words, stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(_COMMAND.encode())
