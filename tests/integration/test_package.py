@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from .stand import config
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 UNITS = sorted((CHECKOUT / "contrib/systemd").glob("*.service"))
 
@@ -37,16 +39,12 @@ def test_the_wheel_holds_every_file_of_the_package(site: Path) -> None:
 
 
 def test_it_generates_a_ruleset_away_from_the_checkout(site: Path, tmp_path: Path) -> None:
-    config = tmp_path / "nftrtsp.toml"
-    config.write_text(
-        'profile = "movistar"\n[iptv]\ninterface = "vlan2"\n[rtsp]\nhelper = "pinhole"\n'
-        '[lan]\ninterfaces = ["br0"]\nnetworks = ["192.168.1.0/24"]\n'
-        '[[stb]]\nname = "Living room"\naddress = "192.168.1.200"\n'
-    )
+    place = tmp_path / "nftrtsp.toml"
+    place.write_text(config())
     program = (
         "import sys, nftrtsp; print(nftrtsp.__file__, file=sys.stderr); from nftrtsp.cli import main; main()"
     )
-    words = [sys.executable, "-c", program, "generate", "--config", str(config)]
+    words = [sys.executable, "-c", program, "generate", "--config", str(place)]
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(words, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -56,6 +54,7 @@ def test_it_generates_a_ruleset_away_from_the_checkout(site: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_the_units_run_what_make_install_links(unit: Path) -> None:
-    (command,) = re.findall(r"^command=(\S+)", (CHECKOUT / "contrib/setup.sh").read_text(), re.MULTILINE)
+    setup = (CHECKOUT / "contrib/setup.sh").read_text()
+    (command,) = re.findall(r"^command=(\S+)", setup, re.MULTILINE)
     assert re.findall(r"^ExecStart=(\S+)", unit.read_text(), re.MULTILINE) == [command]
-    assert unit.name in (CHECKOUT / "contrib/setup.sh").read_text()
+    assert unit.name in setup

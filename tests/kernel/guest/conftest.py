@@ -62,12 +62,15 @@ class Router:
 
 
 @contextlib.contextmanager
-def router(helper: str, *, apply: bool = True, config: str = "") -> Iterator[Router]:
-    """A router with ``helper`` at work and its ruleset applied; ``config`` is added to the lab's."""
+def router(helper: str, *, running: bool = True, apply: bool = True, config: str = "") -> Iterator[Router]:
+    """A router with ``helper`` at work and its ruleset applied; ``config`` is added to the lab's.
+
+    Not ``running``: its helper is not started.
+    """
     with Lab.build(stbs=3, media_servers=3, helper=helper) as lab, lab.provider() as provider:
         if config:
             lab.write_config(lab.config_path.read_text() + config)
-        if helper in {"userspace", "pinhole"}:
+        if running and helper in {"userspace", "pinhole"}:
             start_helper(lab)
         if apply:
             lab.router.nftrtsp("apply", "--yes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -127,5 +126,5 @@ def booted(lab: Lab) -> Iterator[Systemd]:
         until(router.has_booted, "it has booted", 30)
         yield router
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()

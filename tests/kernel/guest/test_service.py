@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 
-from nftrtsp.lab.network import Lab
-
-from . import dialogue, systemd
+from . import conftest, dialogue, systemd
 from .conftest import SUITE, Router
 
 # 90 s, so only once: the guests run side by side, and Debian 12's has the module's tests besides.
@@ -21,11 +18,9 @@ PORT = 27336
 @pytest.fixture(scope="module")
 def router() -> Iterator[Router]:
     """A router that has confirmed its ruleset and is now switched off."""
-    with Lab.build(stbs=3, media_servers=3, helper="userspace") as lab, lab.provider() as provider:
-        lab.router.nftrtsp("apply", "--yes")
-        lab.router.run(["nft", "flush", "ruleset"])
-        with contextlib.ExitStack() as stack:
-            yield Router(lab, provider, [stack.enter_context(stb.player()) for stb in lab.stbs])
+    with conftest.router("userspace", running=False) as made:
+        made.lab.router.run(["nft", "flush", "ruleset"])
+        yield made
 
 
 @pytest.fixture(scope="module")
