@@ -23,9 +23,9 @@ import msgspec
 from nftrtsp import __version__, paths
 from nftrtsp.config import Config
 from nftrtsp.rtsp.lock import Lock
+from nftrtsp.rtsp.log_limit import RefusalLog
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.notify import notify, watchdog_interval
-from nftrtsp.rtsp.policy import RefusalLog
 from nftrtsp.rtsp.publish import Publisher
 
 _NICENESS = -15

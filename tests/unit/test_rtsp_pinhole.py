@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.conntrack import wire
+from nftrtsp.rtsp.log_limit import RefusalLog
 from nftrtsp.rtsp.nflog import payloads
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
 from nftrtsp.rtsp.pinhole import comment, read_comment
 from nftrtsp.rtsp.pinholemap import messages
-from nftrtsp.rtsp.policy import RefusalLog
 from nftrtsp.rtsp.service import sentence
 from nftrtsp.rtsp.ways import Claim, Connection, Way
 
