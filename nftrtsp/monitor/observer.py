@@ -11,6 +11,8 @@ from nftrtsp.config import Config
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.record import address_text, protocol_text
+from nftrtsp.films.film import Film, Phase
+from nftrtsp.films.sessions import Sessions
 from nftrtsp.monitor import problem
 from nftrtsp.monitor.news import (
     Began,
@@ -26,8 +28,6 @@ from nftrtsp.monitor.news import (
 )
 from nftrtsp.monitor.problem import Circumstances
 from nftrtsp.monitor.snapshot import BoxView, EventView, FilmView, FlowView, Snapshot, Top, WayView
-from nftrtsp.rtsp.film import Film, Phase
-from nftrtsp.rtsp.session import Sessions
 
 MOST_EVENTS = 2000  # lines of the log that are kept
 MOST_FLOWS = 20_000  # rows of flows that are shown

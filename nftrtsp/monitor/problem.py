@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from nftrtsp.films.film import Phase
+from nftrtsp.films.sessions import Sessions
 from nftrtsp.monitor.news import Checked, Gauged
-from nftrtsp.rtsp.film import Phase
-from nftrtsp.rtsp.session import Sessions
 
 _RECENT = 120.0  # a failed film stays a problem for so many seconds after it ended
 _NEARLY_FULL = 0.9

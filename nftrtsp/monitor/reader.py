@@ -26,6 +26,7 @@ from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.table import Table
 from nftrtsp.errors import NftrtspError, PrivilegeError
+from nftrtsp.films.sessions import Guesses
 from nftrtsp.monitor.feed import Position
 from nftrtsp.monitor.gauge import GaugeReader
 from nftrtsp.monitor.news import Began, Checked, Heard, HelperLeft, Listed, News, Told
@@ -35,7 +36,6 @@ from nftrtsp.monitor.rulesetwatch import RulesetWatch
 from nftrtsp.monitor.snapshot import EMPTY, Snapshot
 from nftrtsp.monitor.tap import Tap
 from nftrtsp.rtsp import publish
-from nftrtsp.rtsp.session import Guesses
 
 _WAIT = 0.2  # seconds between two looks while nothing comes
 _GATHER = 0.03  # seconds to let events gather: one snapshot for many

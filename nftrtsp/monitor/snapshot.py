@@ -6,10 +6,10 @@ import msgspec
 
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Roles
+from nftrtsp.films.film import Phase, Step, Way
+from nftrtsp.films.sessions import Guesses
 from nftrtsp.monitor.news import Checked, Gauged
 from nftrtsp.monitor.problem import Problem
-from nftrtsp.rtsp.film import Phase, Step, Way
-from nftrtsp.rtsp.session import Guesses
 
 
 class Top(msgspec.Struct, frozen=True):

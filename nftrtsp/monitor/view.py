@@ -6,11 +6,11 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import msgspec
 
+from nftrtsp.films.film import Phase, Step, StepKind
 from nftrtsp.monitor import words
 from nftrtsp.monitor.problem import Problem
 from nftrtsp.monitor.snapshot import BoxView, FilmView, Snapshot, Top
 from nftrtsp.monitor.words import Span, Spans
-from nftrtsp.rtsp.film import Phase, Step, StepKind
 
 #: The first line of the boxes: choosing it shows every box on the right.
 ALL = "all"

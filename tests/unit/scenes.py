@@ -13,8 +13,8 @@ from nftrtsp import config as configuration
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
 from nftrtsp.conntrack.flow import Counters, Flow, Tuple
-from nftrtsp.rtsp.film import Film
-from nftrtsp.rtsp.session import Sessions
+from nftrtsp.films.film import Film
+from nftrtsp.films.sessions import Sessions
 
 T0 = 1_700_000_000.0
 BOX, BOX2 = "192.168.1.200", "192.168.1.201"

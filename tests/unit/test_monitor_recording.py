@@ -9,10 +9,10 @@ import pytest
 
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.errors import StateError
+from nftrtsp.films.film import Phase
 from nftrtsp.monitor.news import Began, Gauged, Heard, HelperLeft, Kept, Listed, News, Strayed, Told
 from nftrtsp.monitor.recording import START, Recorder, Recording, config_data
 from nftrtsp.monitor.replay import Replay
-from nftrtsp.rtsp.film import Phase
 from tests.unit import scenes
 from tests.unit.monitor_scenes import Watched
 from tests.unit.scenes import T0, expectation, make_config, media, pinhole

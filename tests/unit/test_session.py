@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.rtsp.film import MOST_STEPS, Phase
-from nftrtsp.rtsp.session import Sessions
+from nftrtsp.films.film import MOST_STEPS, Phase
+from nftrtsp.films.sessions import Sessions
 from tests.unit.scenes import (
     BOX,
     BOX2,

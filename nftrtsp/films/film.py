@@ -1,7 +1,7 @@
 """A film, from the SETUP that asks for it to the TEARDOWN that ends it, as a list of steps.
 
 Values and small mutable records, no I/O and no clock: every time is given, in seconds since the epoch.
-:mod:`nftrtsp.rtsp.session` decides what happens to them.
+:mod:`nftrtsp.films.sessions` decides what happens to them.
 """
 
 from __future__ import annotations

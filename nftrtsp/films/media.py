@@ -1,4 +1,4 @@
-"""What arrives: media flows begin, bring packets, change source and go. For :mod:`nftrtsp.rtsp.session`."""
+"""What arrives: media flows begin, bring packets, change source and go. For :mod:`nftrtsp.films.sessions`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import Flow
-from nftrtsp.rtsp import patience
-from nftrtsp.rtsp.film import Film, Media, Phase, StepKind, after_gap, milliseconds
+from nftrtsp.films import timeouts as patience
+from nftrtsp.films.film import Film, Media, Phase, StepKind, after_gap, milliseconds
 
 if TYPE_CHECKING:
-    from nftrtsp.rtsp.session import Sessions
+    from nftrtsp.films.sessions import Sessions
 
 TRAILING = 3.0  # seconds; packets still under way after TEARDOWN
 

@@ -28,9 +28,11 @@ from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow, Tuple
 from nftrtsp.conntrack.role import Role, Roles
-from nftrtsp.rtsp import patience, reception, telling
-from nftrtsp.rtsp.box import Box, Control
-from nftrtsp.rtsp.film import Film, Media, Phase, StepKind, Way, milliseconds, way_of
+from nftrtsp.films import media as reception
+from nftrtsp.films import notes as telling
+from nftrtsp.films import timeouts as patience
+from nftrtsp.films.box import Box, Control
+from nftrtsp.films.film import Film, Media, Phase, StepKind, Way, milliseconds, way_of
 
 MOST_BOXES = 256
 

@@ -1,4 +1,4 @@
-"""What a running helper tells, line by line, brought into the model of :mod:`nftrtsp.rtsp.session`."""
+"""What a running helper tells, line by line, brought into the model of :mod:`nftrtsp.films.sessions`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from nftrtsp.rtsp.box import Control
-from nftrtsp.rtsp.film import Film, Phase, StepKind, milliseconds, span, way_from_json
+from nftrtsp.films.box import Control
+from nftrtsp.films.film import Film, Phase, StepKind, milliseconds, span, way_from_json
 
 if TYPE_CHECKING:
-    from nftrtsp.rtsp.session import Sessions
+    from nftrtsp.films.sessions import Sessions
 
 MERGE = 5.0  # seconds; so far apart may the kernel's and the helper's word for one thing be
 

@@ -1,15 +1,15 @@
-"""What time alone tells: how long a box waits, when silence is a pause. For :mod:`nftrtsp.rtsp.session`."""
+"""What time alone tells: how long a box waits, when silence is a pause. For :mod:`nftrtsp.films.sessions`."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from nftrtsp.rtsp.box import Box
-from nftrtsp.rtsp.film import Film, Phase, StepKind
+from nftrtsp.films.box import Box
+from nftrtsp.films.film import Film, Phase, StepKind
 
 if TYPE_CHECKING:
-    from nftrtsp.rtsp.session import Sessions
+    from nftrtsp.films.sessions import Sessions
 
 WAIT_AFTER_PLAY = 5.0  # seconds; so long a film may take to come after PLAY
 WAIT_AFTER_WAY = 10.0  # the same where nobody can see PLAY
