@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nftrtsp import figures
 from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.generate import helper_option, settle
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option, unused_config_option
@@ -176,7 +177,7 @@ def await_confirmation(change: Trial) -> bool:
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset import trial
 
-    at = time.strftime("%H:%M:%S", time.localtime(change.deadline))
+    at = figures.clock(change.deadline)
     _complain(f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there.")
     _complain("Without it the old ruleset comes back by itself, also if this connection is lost.")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

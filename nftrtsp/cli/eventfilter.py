@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nftrtsp import figures
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import PROTOCOL_NAMES
-from nftrtsp.conntrack.record import address_text, protocol_text
+from nftrtsp.conntrack.record import protocol_text
 from nftrtsp.conntrack.role import OTHER, Part, Role, Roles
 from nftrtsp.errors import ConfigError
 
@@ -67,7 +68,7 @@ class Wanted(msgspec.Struct, frozen=True):
             (not self.type or kind in self.type)
             and (not self.role or role in self.role)
             and (not self.proto or proto in self.proto)
-            and (not self.stb or bool(self.stb & {roles.name(stb).casefold(), address_text(stb)}))
+            and (not self.stb or bool(self.stb & {roles.name(stb).casefold(), figures.address(stb)}))
         )
 
 

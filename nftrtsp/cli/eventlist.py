@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nftrtsp import paths
+from nftrtsp import figures, paths
 from nftrtsp.cli import words
 from nftrtsp.cli.columns import INDENT, Cell, colours, hung, paint, room
 from nftrtsp.cli.eventfilter import parse_filters, part_of
@@ -140,19 +140,18 @@ def _iptv(config: Config) -> Iterator[Event | Line | None]:
         yield from _joined(table.fileno(), lambda: table.poll(0))
 
 
-def _clock(seconds: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds % 1 * 1000):03}"
-
-
 def event_line(event: Event, part: Part, roles: Roles, config: Config) -> str:
     """Return one event as people read it."""
     coloured = colours(sys.stdout)
     name = "LOST" if event.type is EventType.OVERRUN else event.type.value
-    head = [(_clock(event.time), "dim"), (name.ljust(16), STYLE[event.type])]
+    head = [(figures.moment(event.time), "dim"), (name.ljust(16), STYLE[event.type])]
     found = "  (found by a dump)" if event.found else ""
     if event.flow is not None:
         flow = event.flow
-        ends = words.endpoint(flow.orig.src, flow.orig.sport), words.endpoint(flow.orig.dst, flow.orig.dport)
+        ends = (
+            figures.endpoint(flow.orig.src, flow.orig.sport),
+            figures.endpoint(flow.orig.dst, flow.orig.dport),
+        )
         box = roles.name(part.stb).ljust(16)
         role = part.role.value if part.role is not Role.OTHER else "-"
         meaning = words.of_flow(flow, part.role, pause_of(flow, config))
@@ -192,7 +191,7 @@ def helper_line(line: Mapping[str, Any], roles: Roles) -> str:
         parts = [str(line[key]) for key in ("status", "reason", "uri") if line.get(key) is not None]
         port = [f"port {line['port']}"] if line.get("port") is not None else []
         told = "  ".join([*port, *parts]) or str(line.get("client") or "")
-    head = [(_clock(_time(dict(line))), "dim"), (name.ljust(16), LINE_STYLE.get(name, ""))]
+    head = [(figures.moment(_time(dict(line))), "dim"), (name.ljust(16), LINE_STYLE.get(name, ""))]
     head += [("helper".ljust(7), ""), (roles.name(_stb(line)).ljust(16), "name")]
     return _line(head, told, coloured)
 

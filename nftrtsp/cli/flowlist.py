@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from nftrtsp import figures
 from nftrtsp.cli import words
 from nftrtsp.cli.columns import Cell, aligned, room
 from nftrtsp.cli.writing import json_lines
@@ -42,8 +43,8 @@ def flow_rows(
             if rates is not None:
                 known = rates.get(flow.id)
                 style = "good" if known and known.bytes else "dim"
-                cells.append((words.rate(known.bytes) if known else "", style))
-            cells.append((words.duration(now - flow.start / 1e9) if flow.start else "?", ""))
+                cells.append((figures.rate(known.bytes * 8) if known else "", style))
+            cells.append((figures.duration(now - flow.start / 1e9) if flow.start else "?", ""))
             yield [*cells, _meaning(flow, part, config)]
 
     return aligned(HEAD if rates is None else WATCH_HEAD, rows(), columns=room(sys.stdout))
@@ -59,11 +60,11 @@ def _place(flow: Flow, part: Part) -> list[Cell]:
     """Who it is with: the server's end and the port on our side; for other flows both ends."""
     orig = flow.orig
     if part.role is Role.MEDIA:
-        server, port = words.endpoint(orig.src, orig.sport), orig.dport
+        server, port = figures.endpoint(orig.src, orig.sport), orig.dport
     elif part.role is Role.CONTROL:
-        server, port = words.endpoint(orig.dst, orig.dport), orig.sport
+        server, port = figures.endpoint(orig.dst, orig.dport), orig.sport
     else:
-        ends = words.endpoint(orig.src, orig.sport), words.endpoint(orig.dst, None)
+        ends = figures.endpoint(orig.src, orig.sport), figures.endpoint(orig.dst, None)
         server, port = " → ".join(ends), orig.dport
     style = "dim" if part.role is Role.OTHER else ""
     return [
@@ -77,7 +78,7 @@ def _place(flow: Flow, part: Part) -> list[Cell]:
 def _carried(flow: Flow) -> str:
     if flow.counters_orig is None or flow.counters_reply is None:
         return "?"
-    return words.size(flow.counters_orig.bytes + flow.counters_reply.bytes)
+    return figures.size(flow.counters_orig.bytes + flow.counters_reply.bytes)
 
 
 def _meaning(flow: Flow, part: Part, config: Config) -> Cell:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from typing import TYPE_CHECKING
 
 import click
 
+from nftrtsp import figures
 from nftrtsp.cli.options import json_option, netns_option, unused_config_option
 from nftrtsp.errors import NftrtspError, StateError
 
@@ -53,16 +53,16 @@ def rollback(number: int | None, yes: bool) -> None:
         wanted = applying.want(saved.text, saved.kind)
         plan = applying.plan(nft, wanted)
         if not plan:
-            click.echo(f"the kernel has that ruleset already (confirmed {when(saved.time)})")
+            click.echo(f"the kernel has that ruleset already (confirmed {figures.date(saved.time)})")
         else:
             show_plan(plan)
-            ask(f"Go back to the ruleset confirmed {when(saved.time)}?", yes)
+            ask(f"Go back to the ruleset confirmed {figures.date(saved.time)}?", yes)
             _make_ready(saved)
         outcome = applying.apply(nft, wanted, shown=plan)
     for remark in outcome.remarks:
         click.echo(remark, err=True)
     if plan:
-        click.echo(f"back to the ruleset confirmed {when(saved.time)}; it is the good one again")
+        click.echo(f"back to the ruleset confirmed {figures.date(saved.time)}; it is the good one again")
 
 
 @click.command()
@@ -91,7 +91,9 @@ def history(as_json: bool) -> None:
             fields = {"entry": name, "time": entry.time, "by": entry.by, "kind": entry.kind}
             click.echo(json.dumps(fields | {"summary": entry.summary, "file": str(entry.path)}))
         else:
-            click.echo(f"{name:>4}  {when(entry.time)}  {entry.kind:<9}  {entry.summary}  by {entry.by}")
+            click.echo(
+                f"{name:>4}  {figures.date(entry.time)}  {entry.kind:<9}  {entry.summary}  by {entry.by}"
+            )
 
 
 @click.command()
@@ -116,7 +118,7 @@ def restore() -> None:
     if saved is None:
         click.echo("no ruleset was confirmed yet, so there is none to load", err=True)
     else:
-        click.echo(f"loaded {saved.path.name}, confirmed {when(saved.time)} by {saved.by}")
+        click.echo(f"loaded {saved.path.name}, confirmed {figures.date(saved.time)} by {saved.by}")
 
 
 def _make_ready(saved: Saved | None) -> None:
@@ -141,8 +143,3 @@ def _entry(entries: list[Saved | StateError], number: int) -> Saved:
     if isinstance(entry, StateError):
         raise entry
     return entry
-
-
-def when(seconds: float) -> str:
-    """Return a time (seconds since the epoch) as people write it, in local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

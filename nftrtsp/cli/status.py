@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nftrtsp import figures
 from nftrtsp.cli.apply import wish
 from nftrtsp.cli.columns import hung, room
-from nftrtsp.cli.history import when
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.errors import NftrtspError
 
@@ -147,7 +146,7 @@ def _of_good(good: dict[str, Any] | None) -> str:
         return "none confirmed yet; nothing is loaded at boot"
     if "error" in good:
         return str(good["error"])
-    text = f"confirmed {when(good['time'])} by {good['by']} for the {good['kind']} helper"
+    text = f"confirmed {figures.date(good['time'])} by {good['by']} for the {good['kind']} helper"
     return f"{text}; {'it is live' if good['live'] else 'the live one differs: ' + good['summary']}"
 
 
@@ -156,7 +155,7 @@ def _of_trial(change: dict[str, Any] | None) -> str:
         return "nothing waits for a confirmation"
     what = f"{change['summary']}, by {change['by']}"
     if change["state"] == "armed":
-        at = time.strftime("%H:%M:%S", time.localtime(change["deadline"]))
+        at = figures.clock(change["deadline"])
         left = max(0, round(change["left"]))
         return f"UNCONFIRMED: {what}; goes back at {at}, in {left} s, unless `nftrtsp confirm`"
     if change["state"] == "reverted":
@@ -168,7 +167,8 @@ def _of_last(last: dict[str, Any] | None) -> str:
     if last is None:
         return "never applied"
     summary = f" ({last['summary']})" if "summary" in last else ""
-    return f"{last.get('result', '')} {when(float(last.get('time', 0)))} by {last.get('by', '')}{summary}"
+    when = figures.date(float(last.get("time", 0)))
+    return f"{last.get('result', '')} {when} by {last.get('by', '')}{summary}"
 
 
 def _of_helper(hello: dict[str, Any] | None, choice: dict[str, Any] | None) -> str:
@@ -181,4 +181,4 @@ def _of_helper(hello: dict[str, Any] | None, choice: dict[str, Any] | None) -> s
         return f"{chosen}; no `nftrtsp helper` is running"
     since = float(hello.get("since") or 0)
     process = f"process {hello.get('pid')}, {counted(len(hello.get('ways') or ()))} open"
-    return f"{chosen}; running {hello.get('kind')} since {when(since)}, {process}"
+    return f"{chosen}; running {hello.get('kind')} since {figures.date(since)}, {process}"

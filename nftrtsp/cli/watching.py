@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from nftrtsp import figures
 from nftrtsp.cli.columns import colours, paint
 from nftrtsp.cli.flowlist import flow_rows
 from nftrtsp.cli.ways import way_rows, ways
@@ -66,7 +67,7 @@ def _watch(table: Table, picture: Callable[[], Iterable[str]], *, as_json: bool)
     while True:
         lines = list(picture())
         if screen:
-            at = time.strftime("%H:%M:%S")
+            at = figures.clock(time.time())
             lost = f"   events lost {table.lost} times, repaired" if table.lost else ""
             full = f"   {table.overflow} flows left out: the table is full" if table.overflow else ""
             lines = [CLEAR + paint(at, "dim", colours(sys.stdout)) + lost + full, *(lines or ["nothing now"])]

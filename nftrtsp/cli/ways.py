@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from nftrtsp import figures
 from nftrtsp.cli import words
 from nftrtsp.cli.columns import Cell, aligned, room
 
@@ -45,8 +46,8 @@ def way_rows(found: Iterable[dict[str, Any]]) -> Iterator[str]:
     def rows() -> Iterator[list[Cell]]:
         for way in found:
             master, nat = way["master"], way["nat"]
-            asked = f"{master['src']} → {master['dst']}:{master['dport']}" if master else "?"
-            goal = f"{nat['src']}:{nat['sport']}" if nat else way["tuple"]["dst"]
+            asked = f"{master['src']} → {figures.endpoint(master['dst'], master['dport'])}" if master else "?"
+            goal = figures.endpoint(nat["src"], nat["sport"]) if nat else way["tuple"]["dst"]
             yield [
                 (way["stb_name"] or way["stb"] or "", "name"),
                 (way["kind"], ""),

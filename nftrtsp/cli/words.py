@@ -4,49 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from nftrtsp import figures
 from nftrtsp.conntrack.flow import IPPROTO_TCP, IPS_ASSURED, IPS_DYING, IPS_SEEN_REPLY, Flow
-from nftrtsp.conntrack.record import address_text
 from nftrtsp.conntrack.role import Role
 
 #: Seconds without a packet after which a film counts as paused.
 PAUSED = 3
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: ``40 s``, ``59 m``, ``2 h 5 m``, ``3 d 4 h``."""
-    whole = max(0, int(seconds))
-    if whole < 100:
-        return f"{whole} s"
-    minutes = whole // 60
-    if minutes < 100:
-        return f"{minutes} m"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
-    return f"{hours // 24} d {hours % 24} h"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes with its unit: ``812 B``, ``12.3 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1000 or unit == "GiB":
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-
-
-def rate(bytes_a_second: float) -> str:
-    """Return a rate as providers give it, in bits: ``8.2 Mbit/s``."""
-    bits = bytes_a_second * 8
-    return f"{bits / 1e6:.1f} Mbit/s" if bits >= 1e5 else f"{bits / 1e3:.1f} kbit/s"
-
-
-def endpoint(address: bytes, port: int | None) -> str:
-    """Return ``address:port``; IPv6 in brackets; the address alone without a port."""
-    text = address_text(address)
-    if port is None:
-        return text
-    return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
 
 
 def idle(flow: Flow, pause: int) -> int | None:
@@ -68,11 +31,11 @@ def of_flow(flow: Flow, role: Role, pause: int) -> str:
     elif role is Role.MEDIA:
         gone = idle(flow, pause)
         if gone is not None and gone >= PAUSED:
-            said.append(f"paused {duration(gone)}")
+            said.append(f"paused {figures.duration(gone)}")
         elif gone is not None:
             said.append("playing")
         if flow.timeout is not None:
-            said.append(f"way open {duration(flow.timeout)}")
+            said.append(f"way open {figures.duration(flow.timeout)}")
     elif flow.orig.proto == IPPROTO_TCP and flow.state_name:
         said.append(flow.state_name.lower().replace("_", " "))
     if not status & IPS_SEEN_REPLY:
@@ -91,5 +54,5 @@ def of_way(way: dict[str, Any]) -> str:
         said.append("inactive")
     said.append("stays" if "permanent" in way["flags"] else "for the first flow")
     timeout = way["timeout"]
-    said.append("open for ever" if timeout is None else f"open {duration(timeout)}")
+    said.append("open for ever" if timeout is None else f"open {figures.duration(timeout)}")
     return ", ".join(said)

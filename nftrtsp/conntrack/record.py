@@ -6,9 +6,6 @@ and marks numbers. Ways of a pinhole helper have the same keys with ``kind`` ``p
 
 from __future__ import annotations
 
-from socket import AF_INET as _AF_INET
-from socket import AF_INET6 as _AF_INET6
-from socket import inet_ntop
 from typing import Any
 
 from nftrtsp.conntrack.decode import protocol_state
@@ -28,18 +25,12 @@ from nftrtsp.conntrack.flow import (
     status_names,
 )
 from nftrtsp.conntrack.role import Part, Roles
+from nftrtsp.figures import address
 
 Record = dict[str, Any]
 
 #: Names of the NF_CT_EXPECT_* bits from bit 0 on.
 EXPECT_FLAG_NAMES = ("permanent", "inactive", "userspace")
-
-
-def address_text(packed: bytes) -> str:
-    """Return a packed IPv4 or IPv6 address as text; empty for none."""
-    if len(packed) == 4:
-        return inet_ntop(_AF_INET, packed)
-    return inet_ntop(_AF_INET6, packed) if len(packed) == 16 else ""
 
 
 def protocol_text(number: int) -> str:
@@ -63,9 +54,9 @@ def state_text(flow: Flow) -> str | None:
 def of_tuple(value: Tuple) -> Record:
     """Return ``{src, sport, dst, dport}``, with ``icmp{id,type,code}`` and ``zone`` where there are such."""
     record: Record = {
-        "src": address_text(value.src),
+        "src": address(value.src),
         "sport": value.sport,
-        "dst": address_text(value.dst),
+        "dst": address(value.dst),
         "dport": value.dport,
     }
     if value.icmp_type is not None:
@@ -102,7 +93,7 @@ def of_flow(flow: Flow, roles: Roles, part: Part | None = None) -> Record:
         "start": None if flow.start is None else flow.start / 1e9,
         "stop": None if flow.stop is None else flow.stop / 1e9,
         "state": state_text(flow),
-        "stb": address_text(part.stb or b"") or None,
+        "stb": address(part.stb or b"") or None,
         "stb_name": roles.name(part.stb) or None,
         "role": part.role.value,
     }
@@ -128,7 +119,7 @@ def of_expectation(expectation: Expectation, roles: Roles) -> Record:
         "zone": expectation.zone,
         "nat": None if nat is None else {"direction": nat.direction, **of_tuple(nat.tuple)},
         "any_source": expectation.any_source,
-        "stb": address_text(stb) or None,
+        "stb": address(stb) or None,
         "stb_name": roles.name(stb) or None,
     }
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from nftrtsp import figures
 from nftrtsp.config import HelperKind
-from nftrtsp.conntrack.record import address_text
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.doctor.facts import Facts
 from nftrtsp.doctor.finding import Finding, State, listed, several
@@ -191,7 +191,7 @@ def pinned(facts: Facts) -> Iterator[Finding]:
         return
     for expectation in facts.expectations or ():
         if roles.concerns(expectation) and not expectation.any_source:
-            server = address_text(expectation.tuple.src)
+            server = figures.address(expectation.tuple.src)
             text = f"the RTSP helper expects films from {server} only, and they come from other servers"
             yield Finding("pinned", State.FAULT, text, remedy)
             return

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from nftrtsp import figures
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow, Tuple
 
@@ -169,7 +170,7 @@ class Media:
     @property
     def source(self) -> str:
         """The media server, ``address:port``."""
-        return f"{self.flow.orig.source}:{self.flow.orig.sport}"
+        return figures.endpoint(self.flow.orig.src, self.flow.orig.sport)
 
     @property
     def counted(self) -> bool:
@@ -303,20 +304,3 @@ class Film:
         self.ways = {
             key: msgspec.structs.replace(way, seen=way.seen + seconds) for key, way in self.ways.items()
         }
-
-
-def milliseconds(seconds: float) -> str:
-    """Return a short time as text."""
-    return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
-
-
-def span(seconds: float) -> str:
-    """Return a long time as text."""
-    minutes, left = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s" if minutes else f"{left} s"
-
-
-def after_gap(seconds: float) -> str:
-    """Return `` after TIME``, or nothing for less than a second."""
-    return f" after {span(seconds)}" if seconds >= 1 else ""

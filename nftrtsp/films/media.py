@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nftrtsp import figures
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.films import timeouts as patience
-from nftrtsp.films.film import Film, Media, Phase, StepKind, after_gap, milliseconds
+from nftrtsp.films.film import Film, Media, Phase, StepKind
 
 if TYPE_CHECKING:
     from nftrtsp.films.sessions import Sessions
@@ -46,8 +47,8 @@ def _begin(sessions: Sessions, flow: Flow, time: float, *, found: bool) -> Media
         # A film that this monitor did not see begin.
         film = sessions.new_film(stb, port, time)
         if flow.master is not None:
-            film.client = f"{flow.master.source}:{flow.master.sport}"
-            film.server = f"{flow.master.destination}:{flow.master.dport}"
+            film.client = figures.endpoint(flow.master.src, flow.master.sport)
+            film.server = figures.endpoint(flow.master.dst, flow.master.dport)
         if found:
             film.note(time, StepKind.FOUND, f"was there already, from {media.source}")
     media.film = film
@@ -107,7 +108,7 @@ def _packets(film: Film, media: Media, time: float, *, exact: bool) -> None:
         since = film.waiting_since if film.waiting_since is not None else film.asked
         after = ""
         if since is not None and time >= since:
-            after = f"after {'' if exact else 'at most '}{milliseconds(time - since)} "
+            after = f"after {'' if exact else 'at most '}{figures.latency(time - since)} "
         if not any(step.kind is StepKind.FOUND for step in film.steps):
             film.note(time, StepKind.FIRST_PACKET, f"{after}from {media.source}")
     elif len(film.media) > 1 and media.since > film.first_packet:
@@ -118,7 +119,8 @@ def _packets(film: Film, media: Media, time: float, *, exact: bool) -> None:
         film.failure = None
         if again:
             gap = time - film.quiet_since if film.quiet_since is not None else 0.0
-            film.note(time, StepKind.PLAYING, f"packets come again{after_gap(gap)}")
+            after = f" after {figures.duration(gap)}" if gap >= 1 else ""
+            film.note(time, StepKind.PLAYING, f"packets come again{after}")
     film.quiet_since = None
 
 

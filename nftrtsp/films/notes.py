@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
+from nftrtsp import figures
 from nftrtsp.films.box import Control
-from nftrtsp.films.film import Film, Phase, StepKind, milliseconds, span, way_from_json
+from nftrtsp.films.film import Film, Phase, StepKind, way_from_json
 
 if TYPE_CHECKING:
     from nftrtsp.films.sessions import Sessions
@@ -82,7 +83,7 @@ def _response(sessions: Sessions, line: Mapping[str, Any], time: float) -> None:
         what = "SETUP" if setup else "the box"
         film.fail(time, StepKind.ANSWER, f"the RTSP server answered {what} with {answer}", _ANSWER_REMEDY)
     elif setup and film.asked is not None:
-        film.note(time, StepKind.ANSWER, f"{answer} after {milliseconds(time - film.asked)}")
+        film.note(time, StepKind.ANSWER, f"{answer} after {figures.latency(time - film.asked)}")
 
 
 def _way(sessions: Sessions, line: Mapping[str, Any], time: float) -> None:
@@ -145,7 +146,7 @@ def _teardown(sessions: Sessions, line: Mapping[str, Any], time: float) -> None:
     film = _film_of(sessions, line)
     if film is not None:
         film.teardown_said = True
-        film.note(time, StepKind.TEARDOWN, f"after {span(time - film.began)}")
+        film.note(time, StepKind.TEARDOWN, f"after {figures.duration(time - film.began)}")
         sessions.end(film, time)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from nftrtsp import figures
 from nftrtsp.config import Config
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
@@ -32,7 +33,7 @@ from nftrtsp.films import media as reception
 from nftrtsp.films import notes as telling
 from nftrtsp.films import timeouts as patience
 from nftrtsp.films.box import Box, Control
-from nftrtsp.films.film import Film, Media, Phase, StepKind, Way, milliseconds, way_of
+from nftrtsp.films.film import Film, Media, Phase, StepKind, Way, way_of
 
 MOST_BOXES = 256
 
@@ -143,7 +144,7 @@ class Sessions:
         waiting = [film for film in self.films() if film.phase in (Phase.WAITING, Phase.NO_FILM)]
         waiting = [film for film in waiting if film.first_packet is None or film.quiet_since is not None]
         film = next((film for film in waiting if port in _outer_ports(film)), None)
-        sender = f"{source}:{sport}"
+        sender = figures.endpoint(source, sport)
         if film is None:
             for film in waiting[-1:]:
                 film.hint(
@@ -244,7 +245,7 @@ class Sessions:
     # -- control connections -------------------------------------------------------------------------------
 
     def _control_event(self, kind: EventType, flow: Flow, time: float) -> None:
-        client = f"{flow.orig.source}:{flow.orig.sport}"
+        client = figures.endpoint(flow.orig.src, flow.orig.sport)
         if kind is EventType.DESTROY or flow.tcp_state in _STATES_CLOSING:
             self.close_control(client, time)
             return
@@ -255,7 +256,7 @@ class Sessions:
     def _control(self, client: str, flow: Flow, time: float) -> Control:
         control = self.controls.get(client)
         if control is None:
-            server = f"{flow.orig.destination}:{flow.orig.dport}"
+            server = figures.endpoint(flow.orig.dst, flow.orig.dport)
             opened = flow.start / 1e9 if flow.start else time
             control = Control(client, server, flow.orig.src, opened, heard=time)
             self.controls[client] = control
@@ -269,7 +270,7 @@ class Sessions:
         return control
 
     def _control_listed(self, flow: Flow, time: float) -> None:
-        client = f"{flow.orig.source}:{flow.orig.sport}"
+        client = figures.endpoint(flow.orig.src, flow.orig.sport)
         if flow.tcp_state in _STATES_CLOSING:
             if client in self.controls:
                 self.close_control(client, time)
@@ -326,8 +327,8 @@ class Sessions:
         film.ways[way.key] = self.ways[way.key] = way
         film.pinned = way.source
         if way.master is not None and not film.client:
-            film.client = f"{way.master.source}:{way.master.sport}"
-            film.server = f"{way.master.destination}:{way.master.dport}"
+            film.client = figures.endpoint(way.master.src, way.master.sport)
+            film.server = figures.endpoint(way.master.dst, way.master.dport)
         if known is not None and known.source == way.source:
             return
         self._say_way(film, way, time, found=found)
@@ -341,7 +342,7 @@ class Sessions:
         ports = f"port {way.port}" if same else f"port {way.port} for the box's {way.stb_port}"
         after = ""
         if film.asked is not None and 0 <= time - film.asked < telling.MERGE:
-            after = f", after {milliseconds(time - film.asked)}"
+            after = f", after {figures.latency(time - film.asked)}"
         was = "was open already, " if found else ""
         if way.source is None:
             film.note(time, StepKind.WAY_OPEN, f"{was}any source, {ports}{after}")
@@ -351,7 +352,7 @@ class Sessions:
 
     def _film_for_way(self, way: Way) -> Film:
         film = self.live_film(way.stb, way.stb_port) or self.live_film(way.stb, way.port)
-        client = f"{way.master.source}:{way.master.sport}" if way.master else ""
+        client = figures.endpoint(way.master.src, way.master.sport) if way.master else ""
         if film is not None and film.teardown_said:
             film = None
         if film is None and client:

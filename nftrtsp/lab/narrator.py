@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nftrtsp import figures
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
 from nftrtsp.rtsp import publish
@@ -132,11 +133,11 @@ class Narrator:
                 self._asked[box] = record["time"]
                 return "asks", f"{server} for a film to UDP {record.get('port')}"
             case "way-open":
-                took = 1000 * (record["time"] - self._asked.get(box, record["time"]))
+                took = record["time"] - self._asked.get(box, record["time"])
                 any_source = record.get("way", {}).get("any_source")
                 source = "any source" if any_source else f"{server} only"
                 port = record.get("port")
-                return "opens", f"UDP {port} to {box}, {source}, in {took:.1f} ms"
+                return "opens", f"UDP {port} to {box}, {source}, in {figures.latency(took)}"
             case "way-refused":
                 return "refuses", f"UDP {record.get('port')} to {box}: {record.get('reason')}"
             case "way-closed":
@@ -162,9 +163,9 @@ class Narrator:
         if event != "new" or flow.get("role") != "media":
             return None
         box = str(flow.get("stb"))
-        source = f"{flow['orig']['src']}:{flow['orig']['sport']}"
+        source = figures.endpoint(flow["orig"]["src"], flow["orig"]["sport"])
         first = self.first(box)  # as the box itself measured it
-        after = "" if first is None else f" after {1000 * first:.0f} ms"
+        after = "" if first is None else f" after {figures.latency(first)}"
         return Line(self._clock(record), self._name(box), "gets", f"the film from {source}{after}")
 
     def _tell_expectation(self, event: str, record: Mapping[str, Any]) -> Line | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from nftrtsp import figures
 from nftrtsp.errors import NftrtspError
 from nftrtsp.lab.network import Lab, Stb
 from nftrtsp.lab.player import Film, Report, Sent
@@ -136,7 +137,7 @@ def _row(result: Shown) -> tuple[str, ...]:
         result.stb.title,
         str(result.port),
         ", ".join(sorted({source.partition(":")[0] for source in result.report.sources})) or "-",
-        "never" if first is None else f"{1000 * first:.0f} ms",
+        "never" if first is None else figures.latency(first),
         str(result.sent.packets),
         str(result.report.packets),
         percent(result.share),

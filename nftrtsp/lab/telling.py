@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nftrtsp import figures
 from nftrtsp.lab.network import IPTV_LINK, IPTV_ROUTER, Lab
 from nftrtsp.lab.showing import ENOUGH, Outcome, Shown, percent
 
@@ -129,7 +130,7 @@ def _row(result: Shown, before: Shown) -> list[str]:
     return [
         result.stb.title,
         ", ".join(sorted({source.partition(":")[0] for source in result.report.sources})) or "-",
-        "never" if first is None else f"{1000 * first:.0f} ms",
+        "never" if first is None else figures.latency(first),
         f"{result.sent.packets:,}",
         f"{result.report.packets:,}",
         f"[{'green' if good else 'red'}]{percent(result.share)}[/]",

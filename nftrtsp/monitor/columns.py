@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
+from nftrtsp import figures
 from nftrtsp.conntrack.flow import status_names
-from nftrtsp.conntrack.record import address_text, expect_flag_names, protocol_text
-from nftrtsp.monitor import words
-from nftrtsp.monitor.observer import endpoint
+from nftrtsp.conntrack.record import expect_flag_names, protocol_text
 from nftrtsp.monitor.snapshot import EventView, FlowView, WayView
 
 
@@ -69,13 +68,13 @@ FLOWS = (
     Column("box", 14, lambda f, _: f.name, lambda f: (f.name, f.role, f.began), lambda _: "strong"),
     Column("state", 12, lambda f, _: _state(f), tone=_state_tone),
     Column("rate", 11, lambda f, _: _rate(f), lambda f: -(f.rate or 0), right=True, lively=True),
-    Column("from", 22, lambda f, _: endpoint(f.flow.orig.src, f.flow.orig.sport), _address),
-    Column("to", 21, lambda f, _: endpoint(f.flow.orig.dst, f.flow.orig.dport)),
-    Column("answers", 21, lambda f, _: endpoint(f.flow.reply.src, f.flow.reply.sport)),
+    Column("from", 22, lambda f, _: figures.endpoint(f.flow.orig.src, f.flow.orig.sport), _address),
+    Column("to", 21, lambda f, _: figures.endpoint(f.flow.orig.dst, f.flow.orig.dport)),
+    Column("answers", 21, lambda f, _: figures.endpoint(f.flow.reply.src, f.flow.reply.sport)),
     Column("proto", 5, lambda f, _: protocol_text(f.flow.orig.proto)),
     Column("packets", 15, lambda f, _: _both(f, "packets"), lambda f: -_packets(f), right=True, lively=True),
-    Column("bytes", 10, lambda f, _: words.size(_bytes(f)), lambda f: -_bytes(f), right=True, lively=True),
-    Column("age", 8, lambda f, now: words.brief(now - f.began), lambda f: -f.began, right=True),
+    Column("bytes", 10, lambda f, _: figures.size(_bytes(f)), lambda f: -_bytes(f), right=True, lively=True),
+    Column("age", 8, lambda f, now: figures.brief(now - f.began), lambda f: -f.began, right=True),
     Column(
         "timeout",
         7,
@@ -93,15 +92,15 @@ FLOWS = (
 
 
 def _rate(item: FlowView) -> str:
-    return words.rate(item.rate) if item.role == "media" else ""
+    return figures.rate(item.rate) if item.role == "media" else ""
 
 
 def _end(master: Any) -> str:
-    return endpoint(master.src, master.sport) if master is not None else ""
+    return figures.endpoint(master.src, master.sport) if master is not None else ""
 
 
 def _source(item: WayView) -> str:
-    return "any source" if item.way.source is None else f"only {address_text(item.way.source)}"
+    return "any source" if item.way.source is None else f"only {figures.address(item.way.source)}"
 
 
 def _way_detail(item: WayView, key: str) -> str:
@@ -111,20 +110,25 @@ def _way_detail(item: WayView, key: str) -> str:
 
 def _way_to(item: WayView) -> str:
     expectation = item.way.expectation
-    address = address_text(expectation.tuple.dst) if expectation else ""
+    address = figures.address(expectation.tuple.dst) if expectation else ""
     if not address and isinstance((item.way.detail or {}).get("tuple"), dict):
         address = str((item.way.detail or {})["tuple"].get("dst") or "")
-    return f"{address}:{item.way.port}" if address and address != "0.0.0.0" else f"port {item.way.port}"  # noqa: S104
+    if address in ("", "0.0.0.0"):  # noqa: S104 - no address, as a map without one says it
+        return f"port {item.way.port}"
+    return figures.endpoint(address, item.way.port)
+
+
+_ENDS = (("src", "sport"), ("dst", "dport"))
 
 
 def _way_master(item: WayView) -> str:
     master = item.way.master or (item.way.expectation.master if item.way.expectation else None)
     if master is not None:
-        return f"{endpoint(master.src, master.sport)} → {endpoint(master.dst, master.dport)}"
+        return f"{figures.endpoint(master.src, master.sport)} → {figures.endpoint(master.dst, master.dport)}"
     told = (item.way.detail or {}).get("master")
     if not isinstance(told, dict):
         return ""
-    return f"{told.get('src')}:{told.get('sport')} → {told.get('dst')}:{told.get('dport')}"
+    return " → ".join(figures.endpoint(str(told.get(end)), told.get(port)) for end, port in _ENDS)
 
 
 def _way_flags(item: WayView) -> str:
@@ -141,13 +145,13 @@ WAYS = (
     Column(
         "goes to",
         21,
-        lambda w, _: f"{address_text(w.way.stb)}:{w.way.stb_port}",
+        lambda w, _: figures.endpoint(w.way.stb, w.way.stb_port),
         lambda w: (w.way.stb, w.way.stb_port),
     ),
     Column(
         "closes in",
         11,
-        lambda w, _: words.brief(w.left) if w.way.timeout else "-",
+        lambda w, _: figures.brief(w.left) if w.way.timeout else "-",
         lambda w: w.left,
         right=True,
     ),
@@ -187,7 +191,7 @@ def _event_tone(item: EventView) -> str:
 
 
 EVENTS = (
-    Column("time", 12, lambda e, _: words.moment(e.time), lambda e: e.number, lambda _: "muted"),
+    Column("time", 12, lambda e, _: figures.moment(e.time), lambda e: e.number, lambda _: "muted"),
     Column("event", 16, lambda e, _: e.kind, tone=_event_tone),
     Column("box", 14, lambda e, _: e.name, tone=lambda _: "strong"),
     Column("what", 60, lambda e, _: e.text, tone=lambda e: "bad" if e.grave else "", stretch=True),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from nftrtsp import figures
 from nftrtsp.conntrack.event import Event
-from nftrtsp.conntrack.record import address_text, of_event, of_expectation, of_flow
+from nftrtsp.conntrack.record import of_event, of_expectation, of_flow
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.monitor import words
 from nftrtsp.monitor.news import Checked
@@ -63,7 +64,7 @@ def _event_record(item: EventView, roles: Roles) -> Record:
 
 def _film_record(item: FilmView) -> Record:
     return {
-        "stb": address_text(item.stb),
+        "stb": figures.address(item.stb),
         "stb_name": item.name,
         "state": item.phase.value,
         "port": item.port,
@@ -130,7 +131,7 @@ def _section(name: str, content: Any, start: int) -> list[Line]:
 def _history(event: EventView) -> list[Span]:
     tone = "bad" if event.grave else ""
     return [
-        (f"   {words.moment(event.time)}  ", "muted"),
+        (f"   {figures.moment(event.time)}  ", "muted"),
         (words.fit(event.kind, 15), tone or "accent"),
         (event.text, tone),
     ]
@@ -174,11 +175,11 @@ def _text(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key in _TIMES and isinstance(value, int | float):
-        return words.moment(float(value))
+        return figures.moment(float(value))
     if key == "mark" and isinstance(value, int):
         return f"{value:#x}"
     if key == "rate" and isinstance(value, int | float):
-        return words.rate(float(value))
+        return figures.rate(float(value))
     if key == "timeout" and isinstance(value, int):
         return f"{value} s"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

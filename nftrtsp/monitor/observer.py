@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from nftrtsp import config as configuration
+from nftrtsp import figures
 from nftrtsp.config import Config
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import Flow
-from nftrtsp.conntrack.record import address_text, protocol_text
+from nftrtsp.conntrack.record import protocol_text
 from nftrtsp.films.film import Film, Phase
 from nftrtsp.films.sessions import Sessions
 from nftrtsp.monitor import problem
@@ -113,8 +114,8 @@ class Observer:
         elif event.expectation is not None and self.sessions.roles.concerns(event.expectation):
             expectation = event.expectation
             stb = self.sessions.roles.asker(expectation)
-            source = "any source" if expectation.any_source else address_text(expectation.tuple.src)
-            text = f"udp {source} → {address_text(expectation.tuple.dst)}:{expectation.tuple.dport}"
+            source = "any source" if expectation.any_source else figures.address(expectation.tuple.src)
+            text = f"udp {source} → {figures.endpoint(expectation.tuple.dst, expectation.tuple.dport)}"
             self._log(event.time, event.type.value, self._name(stb), text, stb=stb, source=event)
 
     def _keep(self, flow: Flow, time: float) -> None:
@@ -310,20 +311,13 @@ class Observer:
 def flow_text(flow: Flow) -> str:
     """Return a flow on one line: who to whom, and where it goes in truth when it is translated."""
     orig, reply = flow.orig, flow.reply
-    text = f"{protocol_text(orig.proto)} {endpoint(orig.src, orig.sport)} → {endpoint(orig.dst, orig.dport)}"
+    ends = figures.endpoint(orig.src, orig.sport), figures.endpoint(orig.dst, orig.dport)
+    text = f"{protocol_text(orig.proto)} {' → '.join(ends)}"
     if reply.src and (reply.src, reply.sport) != (orig.dst, orig.dport):
-        text += f" ⇒ {endpoint(reply.src, reply.sport)}"
+        text += f" ⇒ {figures.endpoint(reply.src, reply.sport)}"
     if flow.tcp_state is not None:
         text += f" {flow.state_name}"
     return text
-
-
-def endpoint(address: bytes, port: int | None) -> str:
-    """Return ``address:port``, with brackets for IPv6 and without a port where there is none."""
-    text = address_text(address)
-    if port is None:
-        return text
-    return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
 
 
 def _answer(checked: Checked) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nftrtsp.conntrack.record import address_text
+from nftrtsp import figures
 from nftrtsp.monitor import columns
 from nftrtsp.monitor.columns import Column
 from nftrtsp.monitor.problem import Problem
@@ -32,7 +32,7 @@ def text_of(item: object) -> str:
     else:
         text = " ".join(column.text(item, 0.0) for column in _TABLES.get(type(item), ()))
     stb = box_of(item)
-    return f"{text} {address_text(stb) if stb else ''}".lower()
+    return f"{text} {figures.address(stb) if stb else ''}".lower()
 
 
 def matches(item: object, typed: list[str], stb: bytes | None) -> bool:

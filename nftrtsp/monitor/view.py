@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import msgspec
 
+from nftrtsp import figures
 from nftrtsp.films.film import Phase, Step, StepKind
 from nftrtsp.monitor import words
 from nftrtsp.monitor.problem import Problem
@@ -33,7 +34,7 @@ class Line(msgspec.Struct, frozen=True):
 def top_spans(top: Top, time: float, columns: int, *, frozen: str = "") -> list[Span]:
     """Return the top line for ``columns``; ``frozen`` is said in the clock's place when the screen stands."""
     parts = [*_top_parts(top)]
-    clock = frozen or (words.hour(time) if time else "")
+    clock = frozen or (figures.clock(time) if time else "")
     room = columns - len(clock) - 4
     texts = words.shorten([texts for texts, _ in parts], room, 3)
     spans: list[Span] = [(" ", "")]
@@ -79,8 +80,8 @@ def _interface_part(top: Top) -> Iterator[tuple[tuple[str, ...], str]]:
         return
     address = top.addresses[0] if top.addresses else "no address"
     yield (f"{top.interface} {address}", top.interface), "" if top.addresses else "bad"
-    down, up = words.rate(top.down), words.rate(top.up)
-    short = (words.rate(top.down, short=True), words.rate(top.up, short=True))
+    down, up = figures.rate(top.down), figures.rate(top.up)
+    short = (figures.rate(top.down, short=True), figures.rate(top.up, short=True))
     yield (f"▼ {down}  ▲ {up}", f"▼{short[0]} ▲{short[1]}", f"▼{short[0]}"), "accent"
 
 
@@ -120,13 +121,13 @@ def _all_line(snapshot: Snapshot, columns: int) -> Line:
         spans.append((f"  ▶ {playing}", "good"))
     if failed:
         spans.append((f"  ✗ {failed}", "bad"))
-    total = words.rate(sum(known)) if known and sum(known) else ""
+    total = figures.rate(sum(known)) if known and sum(known) else ""
     return Line(ALL, _ends(spans, [(total, "muted")], columns))
 
 
 def _tall_box(box: BoxView, columns: int) -> Iterator[Line]:
     sign, tone = words.STATES.get(box.state, ("·", "muted"))
-    rate = words.rate(box.rate) if box.rate or (box.state == "playing" and box.rate is None) else ""
+    rate = figures.rate(box.rate) if box.rate or (box.state == "playing" and box.rate is None) else ""
     name: list[Span] = [(f" {sign} ", tone), (box.name, "strong" if box.state != "idle" else "")]
     yield Line(box.address, _ends(name, [(box.state, tone)], columns), box)
     room = columns - 4 - len(box.text) - 1 - (len(rate) + 2 if rate else 1)
@@ -143,7 +144,7 @@ def _tall_box(box: BoxView, columns: int) -> Iterator[Line]:
 
 def _flat_box(box: BoxView, columns: int) -> list[Span]:
     sign, tone = words.STATES.get(box.state, ("·", "muted"))
-    rate = words.rate(box.rate) if box.rate or box.state == "playing" else ""
+    rate = figures.rate(box.rate) if box.rate or box.state == "playing" else ""
     spans: list[Span] = [
         (f" {sign} ", tone),
         (words.fit(box.name, 16), "strong" if box.state != "idle" else ""),
@@ -186,12 +187,12 @@ def film_lines(film: FilmView, now: float, columns: int, *, with_name: bool = Tr
         headline.append(("  ", ""))
     headline.append((film.phase.value, tone))
     if film.phase is Phase.PLAYING:
-        headline.append((f"  {words.rate(film.rate)}", "strong"))
+        headline.append((f"  {figures.rate(film.rate)}", "strong"))
     if film.source:
         headline.append((f"  from {film.source}", ""))
     headline.append((f"  port {film.port}", "muted"))
     end = film.ended if film.ended is not None else now
-    right = f"{words.hour(film.began)}  {words.span(end - film.began)}"
+    right = f"{figures.clock(film.began)}  {figures.duration(end - film.began)}"
     lines = [Line(("film", film.id), _ends(headline, [(right, "muted")], columns), film)]
     steps = list(film.steps)
     for number, step in enumerate(steps):
@@ -206,7 +207,7 @@ def film_lines(film: FilmView, now: float, columns: int, *, with_name: bool = Tr
 def _now(film: FilmView) -> str:
     if film.phase is not Phase.PLAYING:
         return ""
-    return f"playing {words.rate(film.rate)} from {film.source}" if film.rate is not None else "playing"
+    return f"playing {figures.rate(film.rate)} from {film.source}" if film.rate is not None else "playing"
 
 
 def _step_lines(film: FilmView, step: Step, number: int, columns: int, *, last: bool) -> Iterator[Line]:
@@ -216,7 +217,7 @@ def _step_lines(film: FilmView, step: Step, number: int, columns: int, *, last: 
     sign = "✗ " if step.failed else "  "
     head: list[Span] = [
         ("   └ " if last else "   ├ ", "muted"),
-        (words.moment(step.time) + " ", "muted"),
+        (figures.moment(step.time) + " ", "muted"),
         (words.fit(sign + step.kind.value if step.failed else step.kind.value, _KIND_WIDTH), kind_tone),
     ]
     indent = words.width(head)
@@ -254,7 +255,7 @@ def problem_lines(problems: Sequence[Problem], now: float, columns: int) -> list
         tone, sign = ("bad", "✗") if problem.grave else ("warn", "!")
         if lines:
             lines.append(Line(problem.key, [], problem))
-        since = f"for {words.span(now - problem.since)}" if problem.since is not None else ""
+        since = f"for {figures.duration(now - problem.since)}" if problem.since is not None else ""
         head: list[Span] = [(f" {sign} ", tone), (problem.about or "router", "strong")]
         lines.append(Line(problem.key, _ends(head, [(since, "muted")], columns), problem))
         lines += [

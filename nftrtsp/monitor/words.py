@@ -1,8 +1,7 @@
-"""Numbers and times as people read them, and lines of text with a tone. Pure."""
+"""Lines of text with a tone, fitted into columns. Pure."""
 
 from __future__ import annotations
 
-import time as clock
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -28,59 +27,6 @@ STATES: dict[str, tuple[str, str]] = {
 }
 
 _BARS = "▁▂▃▄▅▆▇█"
-
-
-def rate(bits: float | None, *, short: bool = False) -> str:
-    """Return a rate in bit/s as ``6.4 Mbit/s``, short ``6.4M``; ``-`` when it is unknown."""
-    if bits is None:
-        return "-"
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if bits >= limit * 0.9995:
-            number = bits / limit
-            text = f"{number:.0f}" if number >= 99.95 else f"{number:.1f}"
-            return f"{text}{unit}" if short else f"{text} {unit}bit/s"
-    return f"{bits:.0f}" if short else f"{bits:.0f} bit/s"
-
-
-def size(octets: int) -> str:
-    """Return bytes as ``12.3 MB`` (powers of ten)."""
-    for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if octets >= limit:
-            return f"{octets / limit:.1f} {unit}"
-    return f"{octets} B"
-
-
-def span(seconds: float) -> str:
-    """Return a time as ``4 s``, ``2 min 31 s``, ``3 h 05 min`` or ``2 d 4 h``."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def brief(seconds: float) -> str:
-    """Return a time in few columns: ``4s``, ``2:31``, ``3:05:00``."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02}"
-    return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
-
-
-def hour(time: float) -> str:
-    """Return the time of day as ``04:12:33``, in the machine's zone."""
-    return clock.strftime("%H:%M:%S", clock.localtime(time))
-
-
-def moment(time: float) -> str:
-    """Return the time of day to the millisecond."""
-    milliseconds = int(time * 1000 + 0.5)
-    return f"{hour(milliseconds // 1000)}.{milliseconds % 1000:03}"
 
 
 def sparkline(history: Sequence[float], width: int) -> str:

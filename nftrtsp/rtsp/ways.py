@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from nftrtsp import figures
 from nftrtsp.conntrack.flow import IPPROTO_TCP, Tuple
 from nftrtsp.conntrack.record import of_way
 from nftrtsp.conntrack.role import Roles
@@ -28,12 +29,12 @@ class Connection(msgspec.Struct, frozen=True, gc=False):
     @property
     def client_text(self) -> str:
         """The set-top box's end as ``address:port``."""
-        return f"{inet_ntoa(self.client)}:{self.client_port}"
+        return figures.endpoint(self.client, self.client_port)
 
     @property
     def server_text(self) -> str:
         """The RTSP server's end as ``address:port``."""
-        return f"{inet_ntoa(self.server)}:{self.server_port}"
+        return figures.endpoint(self.server, self.server_port)
 
 
 class Claim:

@@ -28,36 +28,6 @@ from tests.unit.monitor_scenes import (
 from tests.unit.scenes import T0, control
 
 
-@pytest.mark.parametrize(
-    ("bits", "text", "short"),
-    [
-        (None, "-", "-"),
-        (0.0, "0 bit/s", "0"),
-        (999.9, "1.0 kbit/s", "1.0k"),
-        (6_400_000.0, "6.4 Mbit/s", "6.4M"),
-        (99_960_000.0, "100 Mbit/s", "100M"),
-        (13e9, "13.0 Gbit/s", "13.0G"),
-    ],
-)
-def test_rates(bits: float | None, text: str, short: str) -> None:
-    assert words.rate(bits) == text
-    assert words.rate(bits, short=True) == short
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text", "brief"),
-    [
-        (4.9, "4 s", "4s"),
-        (151, "2 min 31 s", "2:31"),
-        (11100, "3 h 05 min", "3:05:00"),
-        (187200, "2 d 4 h", "52:00:00"),
-    ],
-)
-def test_spans(seconds: float, text: str, brief: str) -> None:
-    assert words.span(seconds) == text
-    assert words.brief(seconds) == brief
-
-
 def test_a_sparkline_shows_gaps_and_peaks_in_any_width() -> None:
     history = [0.0] * 30 + [5e6] * 29 + [0.0]
     assert words.sparkline(history, 60)[0] == "▁"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nftrtsp import figures
 from nftrtsp.monitor import words
 from nftrtsp.monitor.news import Checked
 from nftrtsp.monitor.screens.over import Reader
@@ -19,7 +20,7 @@ def difference_lines(checked: Checked | None, columns: int) -> list[Line]:
         "drifted": ("≠ the kernel's ruleset differs; `nftrtsp apply` would do this:", "warn"),
         "absent": ("✗ the table inet nftrtsp is not there; `nftrtsp apply` would do this:", "bad"),
     }.get(checked.state, (f"? {checked.why or 'the ruleset could not be compared'}", "muted"))
-    when = f"   as of {words.hour(checked.time)}"
+    when = f"   as of {figures.clock(checked.time)}"
     lines = [Line(0, [(f" {headline[0]}", headline[1])]), Line(1, [(when, "muted")]), Line(2, [])]
     for number, change in enumerate(checked.changes, 3):
         tone = _SIGNS.get(change[:1], "")

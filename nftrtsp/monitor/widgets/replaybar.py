@@ -6,7 +6,7 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
-from nftrtsp.monitor import words
+from nftrtsp import figures
 from nftrtsp.monitor.feed import Position
 from nftrtsp.monitor.widgets.paint import Painted
 
@@ -41,9 +41,9 @@ class ReplayBar(Painted):
         whole = max(position.last - position.first, 0.001)
         share = min(1.0, max(0.0, (position.now - position.first) / whole))
         sign = "‖" if position.standing or share >= 1 else "▶"
-        left = f" {sign} replay  {words.brief(position.now - position.first)} "
+        left = f" {sign} replay  {figures.brief(position.now - position.first)} "
         speed = f"{position.speed:g}"
-        right = f" {words.brief(whole)}  x{speed}  [ ] seek "
+        right = f" {figures.brief(whole)}  x{speed}  [ ] seek "
         room = max(4, width - len(left) - len(right))
         done = round(room * share)
         self._bar = (len(left), room)
