@@ -275,7 +275,7 @@ def traffic(facts: Facts) -> Iterator[Finding]:
     if facts.ruleset is None:
         return
     counted = facts.ruleset.counters
-    asked = counted.get("attach", 0) + counted.get("copy-requests", 0)
+    asked = sum(counted.get(rule, 0) for rule in ("attach", "copy-starts", "copy-requests"))
     seen = "no RTSP from any box" if not asked else f"RTSP from boxes ({several(asked, 'packet')})"
     dropped = several(counted.get("input-drop", 0) + counted.get("from-iptv-drop", 0), "packet")
     text = f"since the ruleset was loaded: {seen}, {dropped} dropped that nobody had asked for"

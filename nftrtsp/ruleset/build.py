@@ -1,7 +1,8 @@
 """Config to table (pure): what the router should do, rule by rule, and why.
 
-The chains in the order that a packet meets them: ``prerouting`` (dnat of pinholes and full cone), ``attach``
-(the RTSP helper), ``forward`` or ``input`` (the policy), ``postrouting`` (masquerade), ``cone-fill``.
+The chains in the order that a packet meets them: ``sources`` (forged addresses), ``prerouting`` (dnat of
+pinholes and full cone), ``attach`` (the RTSP helper), ``forward`` or ``input`` (the policy), ``postrouting``
+(masquerade), ``cone-fill``.
 
 Films flow one way, so conntrack calls each of their packets *new* or *related* until the box sends something
 back; the rules for media therefore see more than a film's first packet.
@@ -11,11 +12,11 @@ from __future__ import annotations
 
 from nftrtsp.config import Config, HelperKind, MarkBits, Policy, Service
 from nftrtsp.ruleset import names
-from nftrtsp.ruleset.model import Chain, CtHelper, CtTimeout, Hook, Map, Object, Rule, Set, Table
+from nftrtsp.ruleset.model import Chain, Hook, Rule, Table
+from nftrtsp.ruleset.objects import asker_set, objects
 
 _ALL_BITS = 0xFFFFFFFF
 _CONE_TIMEOUT = "5m"  # NAT gateways keep UDP mappings for at least 5 minutes: RFC 4787, REQ-5
-_CONE_SIZE = 65535  # one element a port, at most
 
 
 def build(config: Config, kind: HelperKind) -> Table:
@@ -26,14 +27,14 @@ def build(config: Config, kind: HelperKind) -> Table:
     """
     if kind is HelperKind.AUTO:
         raise ValueError("settle the helper kind before building a ruleset")
-    chains = [_prerouting(config, kind), _attach(config, kind), *_forward(config, kind)]
+    chains = [_sources(config), _prerouting(config, kind), _attach(config, kind), *_forward(config, kind)]
     if config.iptv.policy is Policy.DROP:
         chains.append(_input(config))
     chains += [_postrouting(config), *_cone_fill(config)]
     return Table(
         family=names.TABLE_FAMILY,
         name=names.TABLE_NAME,
-        objects=tuple(_objects(config, kind)),
+        objects=tuple(objects(config, kind)),
         chains=tuple(chain for chain in chains if chain is not None),
         note=_headline(config, kind),
     )
@@ -55,89 +56,35 @@ def _headline(config: Config, kind: HelperKind) -> str:
     )
 
 
-def _asker_set(config: Config) -> str:
-    return names.STBS_SET if config.stb else names.LAN_NETWORKS_SET
-
-
-def _objects(config: Config, kind: HelperKind) -> list[Object]:
-    """Return what the rules refer to."""
-    objects: list[Object] = [
-        Set(
-            names.LAN_SET,
-            "ifname",
-            tuple(f'"{name}"' for name in sorted(config.lan.interfaces)),
-            note="Where the set-top boxes are: interfaces and networks.",
-        ),
-        Set(
-            names.LAN_NETWORKS_SET,
-            "ipv4_addr",
-            tuple(str(network) for network in sorted(config.lan.networks)),
-            flags=("interval",),
-        ),
-    ]
-    if config.stb:
-        boxes = tuple(str(box.address) for box in sorted(config.stb, key=lambda box: box.address))
-        called = ", ".join(f"{box.address} is {box.name}" for box in config.stb if box.name)
-        note = "Only these may have a way opened" + (f": {called}." if called else ".")
-        objects.append(Set(names.STBS_SET, "ipv4_addr", boxes, note=note))
-    ports = tuple(str(port) for port in sorted(config.rtsp.ports))
-    objects.append(
-        Set(names.RTSP_PORTS_SET, "inet_service", ports, note="TCP ports on which films are asked for.")
-    )
-    if config.iptv.multicast:
-        groups = tuple(str(network) for network in sorted(config.iptv.multicast))
-        objects.append(
-            Set(names.MULTICAST_SET, "ipv4_addr", groups, flags=("interval",), note="Groups of live TV.")
-        )
-    objects.append(
-        CtTimeout(
-            names.PAUSE_TIMEOUT,
-            "udp",
-            (("unreplied", int(config.rtsp.pause)), ("replied", int(config.rtsp.pause))),
-            note=f"A film that is paused keeps its way open for {config.rtsp.pause}; conntrack's own 30s "
-            "would close it.",
-        )
-    )
-    if kind.uses_ct_helper:
-        objects.append(
-            CtHelper(
-                names.CT_HELPER,
-                names.CT_HELPER_TYPE,
-                note="Reads SETUP and expects the film. The type must be registered before this file loads: "
-                "by `modprobe nf_nat_rtsp` or by `nftrtsp helper`.",
-            )
-        )
-    else:
-        objects.append(
-            Map(
-                names.PINHOLE_MAP,
-                "inet_service",
-                "ipv4_addr . inet_service",
-                flags=("timeout",),
-                note="Ways open now: UDP port at the router : set-top box and its port. "
-                "`nftrtsp helper` fills it.",
-            )
-        )
-    if config.iptv.full_cone:
-        objects.append(
-            Map(
-                names.CONE_MAP,
-                "inet_service",
-                "ipv4_addr . inet_service",
-                flags=("dynamic", "timeout"),
-                size=_CONE_SIZE,
-                note="Full cone: UDP ports that set-top boxes send from, filled by the chain cone-fill.",
-            )
-        )
-    return objects
-
-
 def _from_iptv(config: Config) -> str:
     return f'iifname "{config.iptv.interface}"'
 
 
 def _to_iptv(config: Config) -> str:
     return f'oifname "{config.iptv.interface}"'
+
+
+def _sources(config: Config) -> Chain:
+    """Turn away what comes with a source that cannot be there: before conntrack, NAT and every accept.
+
+    Behind ``iptv.policy`` neither: a way open for a film would else let such a packet into the LAN.
+    """
+    rules = (
+        Rule(
+            "from-iptv-spoofed",
+            f"{_from_iptv(config)} ip saddr @{names.LAN_NETWORKS_SET}",
+            "drop",
+            note="Addresses of the LAN are not on the IPTV side: forged.",
+        ),
+        Rule(
+            "from-iptv-own",
+            f"{_from_iptv(config)} fib saddr type local fib daddr type != {{ multicast, broadcast }}",
+            "drop",
+            note="Nor are the router's own. What the router itself sends to many comes back to it this way.",
+        ),
+    )
+    hook = Hook("filter", "prerouting", "raw")
+    return Chain("sources", rules, hook, note="Who can be on the IPTV side at all, whatever else is open.")
 
 
 def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
@@ -173,7 +120,7 @@ def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
 
 def _attach(config: Config, kind: HelperKind) -> Chain:
     """Give the control connections their helper, or the pinhole helper copies of them."""
-    askers = _asker_set(config)
+    askers = asker_set(config)
     request = (
         f"iifname @{names.LAN_SET} {_to_iptv(config)} ip saddr @{askers} tcp dport @{names.RTSP_PORTS_SET}"
     )
@@ -195,12 +142,30 @@ def _attach(config: Config, kind: HelperKind) -> Chain:
     )
     copy = f'log prefix "{names.LOG_PREFIX}" group {config.rtsp.log_group} snaplen 2048 queue-threshold 1'
     rules = (
-        Rule("copy-requests", request, copy, note="What the boxes ask."),
-        Rule("copy-answers", answer, copy, note="What the servers answer, and the end of the connection."),
+        Rule(
+            "copy-starts",
+            f"{request} ct direction original ct state new tcp flags & (fin | syn | rst | ack) == syn",
+            copy,
+            note="A box connects.",
+        ),
+        Rule(
+            "copy-requests",
+            f"{request} ct direction original ct state established",
+            copy,
+            note="What the boxes ask. Only what conntrack knows as a connection with traffic both ways: one "
+            "forged packet is none, nor is one out of the window of sequence numbers. A connection older "
+            "than conntrack's memory is followed again from its first answer on.",
+        ),
+        Rule(
+            "copy-answers",
+            f"{answer} ct direction reply ct state established",
+            copy,
+            note="What the servers answer, and the end of the connection.",
+        ),
     )
     note = (
         "Copies of the RTSP connections for `nftrtsp helper`, before the policy below, so that it sees every "
-        "packet, the last ones too. The packets themselves go on untouched."
+        "packet of theirs, the last ones too. The packets themselves go on untouched."
     )
     return Chain("attach", rules, hook, note=note)
 
@@ -223,11 +188,17 @@ def _forward(config: Config, kind: HelperKind) -> list[Chain]:
 def _to_iptv_chain(config: Config) -> Chain:
     rules = [
         Rule(
+            "to-iptv-invalid",
+            f"ip saddr @{names.LAN_NETWORKS_SET} ct state invalid,untracked",
+            "drop",
+            note="What conntrack does not follow is not translated: it would leave with the LAN's addresses.",
+        ),
+        Rule(
             "to-iptv-lan",
             f"iifname @{names.LAN_SET} ip saddr @{names.LAN_NETWORKS_SET}",
             "accept",
             note="The LAN may start what it likes.",
-        )
+        ),
     ]
     if config.iptv.policy is Policy.DROP:
         rules.append(
@@ -273,7 +244,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
         rules.append(
             Rule(
                 "from-iptv-dnat",
-                f"oifname @{names.LAN_SET} ip daddr @{_asker_set(config)} ct status dnat meta l4proto udp",
+                f"oifname @{names.LAN_SET} ip daddr @{asker_set(config)} ct status dnat meta l4proto udp",
                 media,
                 note="A film that came through an open port: marked as media, kept through a pause.",
             )
@@ -349,7 +320,7 @@ def _cone_fill(config: Config) -> list[Chain]:
     rule = Rule(
         "cone-fill",
         f"{_to_iptv(config)} ct direction original "
-        f"ct original ip saddr @{_asker_set(config)} meta l4proto udp",
+        f"ct original ip saddr @{asker_set(config)} meta l4proto udp",
         f"update @{names.CONE_MAP} "
         f"{{ udp sport timeout {_CONE_TIMEOUT} : ct original ip saddr . ct original proto-src }}",
         note="After source NAT, so that the port is the one the IPTV side sees, also where NAT had to change "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import socket
 import struct
 import time
@@ -13,92 +12,31 @@ from typing import Any
 
 import pytest
 
-from nftrtsp.config import HelperKind, parse
-from nftrtsp.conntrack.flow import Flow
-from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.lab.network import IPTV_GATEWAY, IPTV_ROUTER, LAN_ROUTER, Lab, Namespace
-from nftrtsp.ruleset.build import build
-from nftrtsp.ruleset.render import render
+from nftrtsp.config import HelperKind
+from nftrtsp.lab.network import LAN_ROUTER, Lab
+from tests.integration.crossing import (
+    ISP,
+    QUIET,
+    ROUTER,
+    WAIT,
+    counted,
+    flows,
+    load,
+    nothing_comes,
+    open_pinhole,
+    port_of,
+    run,
+    udp,
+)
 
 pytestmark = pytest.mark.root
-
-WAIT = 3.0  # a packet that is to arrive arrives in a millisecond; this is for a busy machine
-QUIET = 0.25  # how long nothing must come where nothing may come: neighbours answered long before
-ROUTER = str(IPTV_ROUTER.ip)
-ISP = str(IPTV_GATEWAY.ip)
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab.build(stbs=2, media_servers=2) as lab:
-        _run(lab.isp, "ip", "route", "add", "192.168.1.0/24", "via", ROUTER)
+        run(lab.isp, "ip", "route", "add", "192.168.1.0/24", "via", ROUTER)
         yield lab
-
-
-def _run(space: Namespace, *command: str) -> str:
-    return space.run(command).stdout
-
-
-def load(lab: Lab, kind: HelperKind = HelperKind.PINHOLE, *, boxes: bool = True, **tables: Any) -> None:
-    """Load the ruleset for the lab in its router; the ct helper form with a helper that this kernel has."""
-    data: dict[str, Any] = {
-        "iptv": {"interface": "vlan2", "multicast": ["239.0.0.0/16"], **tables.pop("iptv", {})},
-        "lan": {"interfaces": ["br0"], "networks": ["192.168.1.0/24"]},
-        "stb": [{"address": stb.address} for stb in lab.stbs] if boxes else [],
-        **tables,
-    }
-    table = build(parse(data), kind)
-    if kind.uses_ct_helper:
-        table = table.with_helper_type("ftp")
-    lab.router.run(["nft", "-f", "-"], input=render(table))
-    lab.router.run(["conntrack", "-F"])
-
-
-def counted(lab: Lab, rule: str) -> int:
-    """Return how many packets a rule has counted."""
-    listing = _run(lab.router, "nft", "list", "table", "inet", "nftrtsp")
-    match = re.search(rf'counter packets (\d+) bytes \d+ [^\n]*comment "nftrtsp:{rule}"', listing)
-    assert match, f"{rule} is not in {listing}"
-    return int(match[1])
-
-
-@contextmanager
-def udp(space: Namespace, address: str = "0.0.0.0", port: int = 0) -> Iterator[socket.socket]:
-    """Open a UDP socket that stays in ``space``."""
-    opened = space.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    with opened:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((address, port))
-        opened.settimeout(WAIT)
-        yield opened
-
-
-def port_of(opened: socket.socket) -> int:
-    return int(opened.getsockname()[1])
-
-
-def nothing_comes(opened: socket.socket) -> bool:
-    opened.settimeout(QUIET)
-    try:
-        opened.recv(2048)
-    except TimeoutError:
-        return True
-    finally:
-        opened.settimeout(WAIT)
-    return False
-
-
-def flows(lab: Lab) -> list[Flow]:
-    def dump() -> list[Flow]:
-        with Conntrack() as conntrack:
-            return list(conntrack.dump_flows())
-
-    return lab.router.call(dump)
-
-
-def open_pinhole(lab: Lab, port: int, stb: str, to: int) -> None:
-    element = f"{{ {port} timeout 1h : {stb} . {to} }}"
-    _run(lab.router, "nft", f"add element inet nftrtsp pinholes {element}")
 
 
 # --- what the LAN starts ---------------------------------------------------------------------------------
@@ -116,7 +54,7 @@ def test_what_the_lan_starts_goes_out_with_the_routers_address_and_is_answered(l
 
 
 def test_snat_gives_the_address_that_the_config_names(lab: Lab) -> None:
-    _run(lab.router, "ip", "address", "add", "10.214.0.3/32", "dev", "vlan2")
+    run(lab.router, "ip", "address", "add", "10.214.0.3/32", "dev", "vlan2")
     load(lab, iptv={"nat": "10.214.0.3"})
     server = lab.media_servers[0]
     with udp(lab.isp, server, 5000) as far, udp(lab.stbs[0]) as near:
@@ -127,7 +65,7 @@ def test_snat_gives_the_address_that_the_config_names(lab: Lab) -> None:
         far.sendto(b"elsewhere", (ROUTER, 27336))
         far.sendto(b"film", ("10.214.0.3", 27336))
         assert near.recv(2048) == b"film"
-    _run(lab.router, "ip", "address", "del", "10.214.0.3/32", "dev", "vlan2")
+    run(lab.router, "ip", "address", "del", "10.214.0.3/32", "dev", "vlan2")
 
 
 def test_errors_about_what_the_lan_started_come_back(lab: Lab) -> None:
@@ -142,13 +80,13 @@ def test_errors_about_what_the_lan_started_come_back(lab: Lab) -> None:
 
 def test_an_address_that_would_not_be_masqueraded_stays_inside(lab: Lab) -> None:
     load(lab)
-    _run(lab.stbs[0], "ip", "address", "add", "10.99.0.1/32", "dev", "eth0")
+    run(lab.stbs[0], "ip", "address", "add", "10.99.0.1/32", "dev", "eth0")
     server = lab.media_servers[0]
     with udp(lab.isp, server, 5000) as far, udp(lab.stbs[0], "10.99.0.1") as near:
         near.sendto(b"ask", (server, 5000))
         assert nothing_comes(far)
     assert counted(lab, "to-iptv-drop") == 1
-    _run(lab.stbs[0], "ip", "address", "del", "10.99.0.1/32", "dev", "eth0")
+    run(lab.stbs[0], "ip", "address", "del", "10.99.0.1/32", "dev", "eth0")
 
 
 # --- what nobody asked for -------------------------------------------------------------------------------
@@ -189,14 +127,14 @@ def test_traffic_that_has_nothing_to_do_with_iptv_is_not_judged(lab: Lab) -> Non
     other = lab.stbs[1]
     router = str(LAN_ROUTER.ip)
     # A third interface of the router: neither LAN nor IPTV.
-    _run(lab.router, "ip", "link", "add", "wan0", "type", "veth", "peer", "eth1", "netns", other.name)
+    run(lab.router, "ip", "link", "add", "wan0", "type", "veth", "peer", "eth1", "netns", other.name)
     try:
-        _run(lab.router, "ip", "address", "add", "203.0.113.1/24", "dev", "wan0")
-        _run(lab.router, "ip", "link", "set", "wan0", "up")
-        _run(other, "ip", "address", "add", "203.0.113.2/24", "dev", "eth1")
-        _run(other, "ip", "link", "set", "eth1", "up")
-        _run(other, "ip", "link", "set", "eth0", "down")
-        _run(other, "ip", "route", "add", "192.168.1.0/24", "via", "203.0.113.1")
+        run(lab.router, "ip", "address", "add", "203.0.113.1/24", "dev", "wan0")
+        run(lab.router, "ip", "link", "set", "wan0", "up")
+        run(other, "ip", "address", "add", "203.0.113.2/24", "dev", "eth1")
+        run(other, "ip", "link", "set", "eth1", "up")
+        run(other, "ip", "link", "set", "eth0", "down")
+        run(other, "ip", "route", "add", "192.168.1.0/24", "via", "203.0.113.1")
         with udp(other, "203.0.113.2", 6000) as outside, udp(lab.stbs[0], port=6001) as inside:
             outside.sendto(b"unasked", (lab.stbs[0].address, 6001))
             assert inside.recvfrom(2048) == (b"unasked", ("203.0.113.2", 6000))
@@ -206,9 +144,9 @@ def test_traffic_that_has_nothing_to_do_with_iptv_is_not_judged(lab: Lab) -> Non
                 inside.sendto(b"from the LAN", (router, 6002))
                 assert at_router.recv(2048) == b"from the LAN"
     finally:
-        _run(lab.router, "ip", "link", "del", "wan0")
-        _run(other, "ip", "link", "set", "eth0", "up")
-        _run(other, "ip", "route", "add", "default", "via", router)
+        run(lab.router, "ip", "link", "del", "wan0")
+        run(other, "ip", "link", "set", "eth0", "up")
+        run(other, "ip", "route", "add", "default", "via", router)
 
 
 # --- pinholes --------------------------------------------------------------------------------------------
@@ -243,7 +181,7 @@ def test_the_media_mark_leaves_bits_of_others(lab: Lab) -> None:
             assert near.recv(2048) == b"film"
         assert [flow.mark for flow in flows(lab) if flow.orig.dport == 27336] == [0x100007]
     finally:
-        _run(lab.router, "nft", "delete", "table", "ip", "other")
+        run(lab.router, "nft", "delete", "table", "ip", "other")
 
 
 def test_a_pinhole_for_a_host_that_may_not_ask_carries_nothing(lab: Lab) -> None:

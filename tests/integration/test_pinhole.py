@@ -575,8 +575,24 @@ def test_a_film_outlives_a_flush_of_the_conntrack_table(scene: Scene) -> None:
     assert scene.lab.router.call(flush) >= 2
     time.sleep(1.5)  # the helper looks once a second
     assert scene.arrives(PORT)
+    # One word each way, and conntrack knows the connection again; until then nothing of it is believed.
+    call.ask("GET_PARAMETER", "Session: 1")
+    call.answer()
     call.ask("TEARDOWN", "Session: 1")
     scene.helper.wait("way-closed", port=PORT)
+
+
+def test_a_connection_older_than_conntracks_memory_opens_its_ways_with_the_next_setup(scene: Scene) -> None:
+    call = scene.call()
+    call.ask("OPTIONS")
+    call.answer()
+    scene.lab.router.run(["conntrack", "-F"])
+    call.ask("OPTIONS")
+    call.answer()
+    call.setup(PORT)
+    call.answer("200 OK", "Session: 1")
+    scene.helper.wait("way-open", port=PORT)
+    assert scene.arrives(PORT)
 
 
 def test_media_flows_end_with_teardown_and_only_those(scene: Scene) -> None:

@@ -15,6 +15,7 @@ from nftrtsp.ruleset.model import Chain, CtHelper, CtTimeout, Map, Set, Table
 from nftrtsp.ruleset.render import as_lines, render, rule_text
 from tests.unit import goldens
 
+SAFETY = ["from-iptv-spoofed", "from-iptv-own", "to-iptv-invalid"]
 KINDS = [HelperKind.KERNEL, HelperKind.USERSPACE, HelperKind.PINHOLE]
 
 
@@ -115,7 +116,7 @@ def test_pinhole_form_has_the_map_and_copies_both_directions_before_the_policy()
     table = build(config(rtsp={"log_group": 7}), HelperKind.PINHOLE)
     assert isinstance(objects(table)[names.PINHOLE_MAP], Map)
     assert names.CT_HELPER not in objects(table)
-    assert ids(table, "attach") == ["copy-requests", "copy-answers"]
+    assert ids(table, "attach") == ["copy-starts", "copy-requests", "copy-answers"]
     for rule in chain(table, "attach").rules:
         assert rule.action == 'log prefix "nftrtsp-rtsp" group 7 snaplen 2048 queue-threshold 1'
     hook = chain(table, "attach").hook
@@ -136,6 +137,26 @@ def test_configured_boxes_only_may_ask_else_the_whole_lan(kind: HelperKind) -> N
         assert "@stbs" in rule.match
 
 
+def test_what_is_no_connection_to_conntrack_is_not_copied() -> None:
+    """FACTS, section 7: one forged packet opened ways."""
+    rules = build(config(), HelperKind.PINHOLE).rules()
+    start, request, answer = (rules[f"copy-{part}"].match for part in ("starts", "requests", "answers"))
+    assert "ct direction original ct state new tcp flags & (fin | syn | rst | ack) == syn" in start
+    assert request.endswith("ct direction original ct state established")
+    assert answer.endswith("ct direction reply ct state established")
+
+
+@pytest.mark.parametrize("policy", ["drop", "accept"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_forged_sources_are_dropped_before_conntrack_and_nat(kind: HelperKind, policy: str) -> None:
+    table = build(config(iptv={"interface": "vlan2", "policy": policy}), kind)
+    first = table.chains[0]
+    assert ids(table, first.name) == ["from-iptv-spoofed", "from-iptv-own"]
+    assert first.hook is not None
+    assert (first.hook.hook, first.hook.priority) == ("prerouting", "raw")
+    assert ids(table, "to-iptv")[0] == "to-iptv-invalid"
+
+
 def test_rules_of_a_chain_stand_in_the_order_of_the_design() -> None:
     tv = config(iptv={"interface": "vlan2", "multicast": ["239.0.0.0/16"], "services": ["rip", "igmp"]})
     table = build(tv, HelperKind.USERSPACE)
@@ -146,7 +167,7 @@ def test_rules_of_a_chain_stand_in_the_order_of_the_design() -> None:
         "from-iptv-multicast",
         "from-iptv-drop",
     ]
-    assert ids(table, "to-iptv") == ["to-iptv-lan", "to-iptv-drop"]
+    assert ids(table, "to-iptv") == ["to-iptv-invalid", "to-iptv-lan", "to-iptv-drop"]
     assert ids(table, "input") == [
         "input-other",
         "input-established",
@@ -161,14 +182,15 @@ def test_rules_of_a_chain_stand_in_the_order_of_the_design() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_uplink_that_carries_the_internet_is_not_judged(kind: HelperKind) -> None:
     table = build(config(iptv={"interface": "eth0", "policy": "accept"}), kind)
-    assert all(rule.action != "drop" for rule in table.rules().values())
+    drops = [rule.id for rule in table.rules().values() if rule.action == "drop"]
+    assert drops == SAFETY  # what no owner can want, whatever other firewall has the say
     assert "input" not in [chain.name for chain in table.chains]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_drop_is_counted(kind: HelperKind) -> None:
     drops = [rule for rule in build(config(), kind).rules().values() if rule.action == "drop"]
-    assert [rule.id for rule in drops] == ["to-iptv-drop", "from-iptv-drop", "input-drop"]
+    assert [rule.id for rule in drops] == [*SAFETY, "to-iptv-drop", "from-iptv-drop", "input-drop"]
     assert all(rule.counter for rule in drops)
 
 
