@@ -205,13 +205,19 @@ class Parser:
         if self.garbage is None and count > self._skip:
             self._skip = 0
             self.lost = True
+            self.drop()
+        else:
+            self._skip = max(0, self._skip - count)
+        self._base += count
+
+    def drop(self) -> None:
+        """Give up what is held back of a message that is not complete, and look for the next beginning."""
+        if self._buffer or self._head is not None:
+            self.lost = True
             self._head = None
             self._base += len(self._buffer)
             self._buffer = b""
             self._scanned = 0
-        else:
-            self._skip = max(0, self._skip - count)
-        self._base += count
 
     def _parse(self, buffer: bytes) -> Iterator[tuple[int, Message | None]]:
         """Yield ``(position, message)`` after each thing passed; the last position is what to keep from."""

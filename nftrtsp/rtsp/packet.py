@@ -12,6 +12,7 @@ RST = 0x04
 ACK = 0x10
 
 _TCP = 6
+_FRAGMENT = 0x3FFF  # more fragments to come, or the offset of this one
 _IPV4 = struct.Struct("!BxHxxHxB2x4s4s")
 _PORTS = struct.Struct("!HHIIBB")
 
@@ -38,6 +39,9 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
 def read_packet(buffer: bytes | memoryview, length: int | None = None) -> Packet | None:
     """Return the TCP segment in ``buffer``, an IPv4 packet, or None if it is none.
 
+    A fragment is none, neither the first nor a later one: conntrack has put packets together before they
+    come to the forward hook (nf_defrag_ipv4), so what is one here has not come by conntrack.
+
     ``length`` is the packet's real length if the caller knows it better than the IP header says: with
     segmentation offload the header of a packet above 65,535 bytes says 0.
     """
@@ -46,7 +50,7 @@ def read_packet(buffer: bytes | memoryview, length: int | None = None) -> Packet
         return None
     first, total, fragment, protocol, src, dst = _IPV4.unpack_from(buffer)
     head = (first & 0x0F) * 4
-    if first >> 4 != 4 or head < 20 or protocol != _TCP or fragment & 0x1FFF or size < head + 20:
+    if first >> 4 != 4 or head < 20 or protocol != _TCP or fragment & _FRAGMENT or size < head + 20:
         return None
     sport, dport, seq, ack, offset, flags = _PORTS.unpack_from(buffer, head)
     start = head + (offset >> 4) * 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,13 @@ def test_what_is_no_tcp_over_ipv4_is_none() -> None:
         bad[place] = value
         assert read_packet(bytes(bad)) is None, place
     assert read_packet(bytes(good[:39])) is None
+
+
+@pytest.mark.parametrize("fragment", [0x2000, 0x2001, 0x0001, 0x1FFF])
+def test_a_fragment_is_none_for_conntrack_has_put_packets_together(fragment: int) -> None:
+    packet = bytearray(segment(b"SETUP rtsp://s/f RTSP/1.0"))
+    packet[6:8] = struct.pack("!H", fragment)
+    assert read_packet(bytes(packet)) is None
 
 
 @given(st.binary(max_size=200))
