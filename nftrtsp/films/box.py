@@ -1,4 +1,4 @@
-"""A set-top box and its control connections, as remembered; :mod:`nftrtsp.films.sessions` changes them."""
+"""A set-top box and its control connections, as remembered; :mod:`nftrtsp.films.household` changes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from nftrtsp.conntrack.flow import Flow, Tuple
-from nftrtsp.films.film import Film, Phase
+from nftrtsp.films.film import Film
+from nftrtsp.films.phase import Phase
 
 MOST_FILMS = 50  # remembered of one box
 SPARK = 60  # seconds of history of a box's rate

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from ipaddress import IPv4Address
-from typing import Any
 
 import msgspec
 
 from nftrtsp import figures
-from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Flow, Tuple
+from nftrtsp.conntrack.flow import Flow
+from nftrtsp.films.open_port import OpenPort
+from nftrtsp.films.phase import TRANSITIONS, Cue, Phase, StepKind
 
 #: A film keeps at most so many steps; the first ones, which say how it began, always stay.
 MOST_STEPS = 60
@@ -27,43 +24,8 @@ _FIRST_STEPS = 10
 #: Over how many seconds a rate is averaged: conntrack counters are listed about once a second.
 RATE_SPAN = 3.5
 
-_OFFLOADED = (
-    1 << 14
-)  # IPS_OFFLOAD: packets pass the flowtable, counters stand still. Source: nf_conntrack_common.h
-
-
-class Phase(StrEnum):
-    """Where a film stands; the words are those of the screen."""
-
-    ASKING = "asking"
-    WAITING = "waiting for film"
-    PLAYING = "playing"
-    PAUSED = "paused"
-    NO_FILM = "no film"
-    ENDED = "ended"
-
-
-class StepKind(StrEnum):
-    """What happened to a film, by the word of the screen."""
-
-    FOUND = "found"
-    SETUP = "SETUP"
-    ANSWER = "answer"
-    REWRITE = "rewrite"
-    WAY_OPEN = "way open"
-    WAY_REFUSED = "way refused"
-    WAY_CLOSED = "way closed"
-    PLAY = "PLAY"
-    FIRST_PACKET = "first packet"
-    PLAYING = "playing"
-    SOURCE = "new source"
-    PAUSE = "PAUSE"
-    QUIET = "quiet"
-    STRAY = "dropped"
-    NO_FILM = "no film"
-    TEARDOWN = "TEARDOWN"
-    CLOSED = "closed"
-    LOST = "events lost"
+#: IPS_OFFLOAD: packets pass the flowtable, counters stand still. Source: nf_conntrack_common.h
+_OFFLOADED = 1 << 14
 
 
 class Step(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -76,86 +38,8 @@ class Step(msgspec.Struct, frozen=True, gc=False, order=True):
     remedy: str = ""
 
 
-class Way(msgspec.Struct, frozen=True):
-    """A way open: an expectation of the kernel or a pinhole of ours.
-
-    ``stb`` and ``source`` are packed addresses; ``port`` is the one on the IPTV side, ``stb_port`` the one on
-    which the set-top box listens. ``source`` is None when any sender may use it; else the way is *pinned*.
-    ``timeout`` is in seconds as of ``seen``. ``detail`` is DESIGN 5's JSON where a helper told it.
-    """
-
-    kind: str
-    stb: bytes
-    port: int
-    stb_port: int
-    source: bytes | None
-    timeout: int
-    seen: float
-    master: Tuple | None = None
-    expectation: Expectation | None = None
-    detail: Mapping[str, Any] | None = None
-
-    @property
-    def any_source(self) -> bool:
-        """Whether the film may come from any server."""
-        return self.source is None
-
-    @property
-    def key(self) -> tuple[bytes, int]:
-        """What makes two reports (the kernel's and the helper's) one way."""
-        return self.stb, self.port
-
-
-def way_of(expectation: Expectation, seen: float) -> Way | None:
-    """Return the way that an expectation of the kernel opens, or None if it awaits no UDP over IPv4.
-
-    The set-top box is the address that the expected flow is translated to, else the master's sender.
-    """
-    awaited = expectation.tuple
-    if awaited.proto != 17 or awaited.dport is None or len(awaited.dst) != 4:
-        return None
-    nat = expectation.nat
-    translated = nat is not None and any(nat.tuple.src)
-    stb = nat.tuple.src if nat is not None and translated else expectation.master.src
-    port = nat.tuple.sport if nat is not None and nat.tuple.sport else awaited.dport
-    return Way(
-        kind="expectation",
-        stb=stb,
-        port=awaited.dport,
-        stb_port=port,
-        source=None if expectation.any_source else awaited.src,
-        timeout=expectation.timeout,
-        seen=seen,
-        master=expectation.master,
-        expectation=expectation,
-    )
-
-
-def way_from_json(data: Mapping[str, Any], seen: float) -> Way | None:
-    """Return the way that a helper's line tells (DESIGN 5), or None if the line lacks what makes one."""
-    try:
-        awaited = data["tuple"]
-        port = int(awaited["dport"])
-        nat = data.get("nat") or {}
-        inner = nat.get("tuple", nat) if isinstance(nat, Mapping) else {}
-        stb = IPv4Address(data.get("stb") or inner["src"]).packed
-        pinned = not data.get("any_source", True)
-        return Way(
-            kind=str(data.get("kind", "pinhole")),
-            stb=stb,
-            port=port,
-            stb_port=int(inner.get("sport") or port),
-            source=IPv4Address(awaited["src"]).packed if pinned else None,
-            timeout=int(data.get("timeout") or 0),
-            seen=seen,
-            detail=dict(data),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
 @dataclass(slots=True)
-class Media:
+class MediaFlow:
     """One media flow of a film, and how fast it comes. ``rate`` is in bit/s, None when nothing counts."""
 
     flow: Flow
@@ -233,14 +117,13 @@ class Film:
     stb: bytes
     port: int
     began: float
-    phase: Phase = Phase.ASKING
     client: str = ""
     server: str = ""
     session: str = ""
     uri: str = ""
     steps: list[Step] = field(default_factory=list)
-    ways: dict[tuple[bytes, int], Way] = field(default_factory=dict)
-    media: list[Media] = field(default_factory=list)
+    ports: dict[tuple[bytes, int], OpenPort] = field(default_factory=dict)
+    media: list[MediaFlow] = field(default_factory=list)
     pinned: bytes | None = None
     asked: float | None = None
     waiting_since: float | None = None
@@ -255,11 +138,17 @@ class Film:
     answered: bool = False
     failure: Step | None = None
     hints: set[str] = field(default_factory=set)
+    _phase: Phase = Phase.ASKING
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands; only :meth:`take` changes it."""
+        return self._phase
 
     @property
     def live(self) -> bool:
         """Whether it has not ended."""
-        return self.phase is not Phase.ENDED
+        return self._phase is not Phase.ENDED
 
     @property
     def rate(self) -> float | None:
@@ -273,6 +162,13 @@ class Film:
         best = max(self.media, key=lambda media: media.active or media.since, default=None)
         return best.source if best else ""
 
+    def take(self, time: float, cue: Cue, text: str | None = None) -> None:
+        """Go where :data:`TRANSITIONS` says ``cue`` leads; ``text`` is what is told of it, None: nothing."""
+        turn = TRANSITIONS[self._phase][cue]
+        self._phase = turn.phase
+        if text is not None and turn.step is not None:
+            self.note(time, turn.step, text)
+
     def note(self, time: float, kind: StepKind, text: str, *, failed: bool = False, remedy: str = "") -> Step:
         """Add a step where its time puts it; lines of two sockets may come in either order."""
         step = Step(time, kind, text, failed, remedy)
@@ -285,7 +181,7 @@ class Film:
         """Add the step at which the film broke, once for each sentence."""
         if self.failure is None or self.failure.text != text:
             self.failure = self.note(time, kind, text, failed=True, remedy=remedy)
-        self.phase = Phase.NO_FILM
+        self.take(time, Cue.FAILURE)
 
     def hint(self, time: float, kind: StepKind, text: str, *, failed: bool = False, remedy: str = "") -> None:
         """Add a step unless the same sentence stands there already."""
@@ -301,6 +197,6 @@ class Film:
             if value is not None:
                 setattr(self, name, value + seconds)
         self.steps = [msgspec.structs.replace(step, time=step.time + seconds) for step in self.steps]
-        self.ways = {
-            key: msgspec.structs.replace(way, seen=way.seen + seconds) for key, way in self.ways.items()
+        self.ports = {
+            key: msgspec.structs.replace(port, seen=port.seen + seconds) for key, port in self.ports.items()
         }

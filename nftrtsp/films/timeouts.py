@@ -1,15 +1,13 @@
-"""What time alone tells: how long a box waits, when silence is a pause. For :mod:`nftrtsp.films.sessions`."""
+"""What time alone tells of a household: how long a box waits, when silence is a pause."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from nftrtsp.films.box import Box
-from nftrtsp.films.film import Film, Phase, StepKind
-
-if TYPE_CHECKING:
-    from nftrtsp.films.sessions import Sessions
+from nftrtsp.films.film import Film
+from nftrtsp.films.household import Household
+from nftrtsp.films.phase import Cue, Phase, StepKind
 
 WAIT_AFTER_PLAY = 5.0  # seconds; so long a film may take to come after PLAY
 WAIT_AFTER_WAY = 10.0  # the same where nobody can see PLAY
@@ -21,45 +19,44 @@ AFTER_FAILURE = 60.0  # so long a failure without a connection stays the box's s
 PINNED_REMEDY = "use the userspace or pinhole helper (rtsp.helper), or a module that expects any source"
 
 
-def tick_film(sessions: Sessions, film: Film, now: float) -> None:
+def tick_film(house: Household, film: Film, now: float) -> None:
     """See whether a film has kept its box waiting, or has gone silent."""
     if film.phase is Phase.PLAYING:
         latest = max((media.active or media.since for media in film.media), default=film.began)
         if now - latest > QUIET:
-            silent(sessions, film, latest)
+            silent(house, film, latest)
         else:
-            _listen_for_box(sessions, film, now)
+            _listen_for_box(house, film, now)
     elif film.phase is Phase.WAITING:
         _waited(film, now)
-    elif film.phase is Phase.ASKING and _unanswered(sessions, film, now):
+    elif film.phase is Phase.ASKING and _unanswered(house, film, now):
         remedy = "is the RTSP server reachable? See `nftrtsp doctor`"
         text = f"the RTSP server has not answered SETUP for {WAIT_AFTER_PLAY:.0f} s"
         film.fail(now, StepKind.ANSWER, text, remedy)
 
 
-def _unanswered(sessions: Sessions, film: Film, now: float) -> bool:
+def _unanswered(house: Household, film: Film, now: float) -> bool:
     late = film.asked is not None and now - film.asked > WAIT_AFTER_PLAY
-    return sessions.helper_speaks and late and not film.answered
+    return house.helper_speaks and late and not film.answered
 
 
-def silent(sessions: Sessions, film: Film, since: float) -> None:
+def silent(house: Household, film: Film, since: float) -> None:
     """No packet for a while: a pause, the end, or a server that is gone."""
     film.quiet_since = since
     if film.teardown_said or film.connection_closed:
-        sessions.end(film, since)
+        house.end(film, since)
     elif film.pause_said:
-        film.phase = Phase.PAUSED
-    elif sessions.helper_speaks and film.play_said:
+        film.take(since, Cue.SILENCE)
+    elif house.helper_speaks and film.play_said:
         # The helper sees every PAUSE: there was none.
         text = "packets stopped without PAUSE: the media server, or the line to it, is gone"
         film.fail(since, StepKind.QUIET, text, "play the film again; if it stops again, ask the provider")
     else:
-        film.phase = Phase.PAUSED
-        film.note(since, StepKind.QUIET, "no packets: paused, or the media server stopped")
+        film.take(since, Cue.SILENCE, "no packets: paused, or the media server stopped")
 
 
-def _listen_for_box(sessions: Sessions, film: Film, now: float) -> None:
-    control = sessions.controls.get(film.client)
+def _listen_for_box(house: Household, film: Film, now: float) -> None:
+    control = house.controls.get(film.client)
     if control is not None and control.packets and now - control.heard > SILENT_BOX:
         text = f"the box has said nothing for {SILENT_BOX:.0f} s: switched off, or its cable is out?"
         film.hint(now, StepKind.QUIET, text, failed=True, remedy="look at the box")
@@ -80,7 +77,7 @@ def _waited(film: Film, now: float) -> None:
         film.fail(since + limit, StepKind.NO_FILM, text, remedy)
 
 
-def state_of(sessions: Sessions, box: Box, now: float) -> Phase | None:
+def state_of(house: Household, box: Box, now: float) -> Phase | None:
     """Return the state of a box; None is idle."""
     film = box.film
     if film is not None:
@@ -89,7 +86,7 @@ def state_of(sessions: Sessions, box: Box, now: float) -> Phase | None:
     if last is not None and last.failure is not None and now - (last.ended or now) < AFTER_FAILURE:
         return Phase.NO_FILM
     for control in box.controls.values():
-        if sessions.helperless(control, now):
+        if house.helperless(control, now):
             return Phase.NO_FILM
         if now - max(control.heard, control.opened) < ASKING:
             return Phase.ASKING

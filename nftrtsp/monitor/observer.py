@@ -12,7 +12,8 @@ from nftrtsp.config import Config
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.record import protocol_text
-from nftrtsp.films.film import Film, Phase
+from nftrtsp.films.film import Film
+from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
 from nftrtsp.monitor import problem
 from nftrtsp.monitor.news import (
@@ -304,7 +305,7 @@ class Observer:
         )
 
     def _ways(self, now: float) -> Iterator[WayView]:
-        for way in self.sessions.ways.values():
+        for way in self.sessions.ports.values():
             yield WayView(way, self._name(way.stb), max(0.0, way.timeout - (now - way.seen)))
 
 

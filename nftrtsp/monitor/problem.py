@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from nftrtsp.films.film import Phase
+from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
 from nftrtsp.monitor.news import Checked, Gauged
 
@@ -154,7 +154,7 @@ def _of_films(sessions: Sessions, now: float) -> Iterator[Problem]:
 
 
 def _of_ways(sessions: Sessions) -> Iterator[Problem]:
-    for way in sessions.ways.values():
+    for way in sessions.ports.values():
         if way.source is None:
             continue
         server = ".".join(str(part) for part in way.source)

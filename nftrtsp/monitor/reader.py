@@ -26,7 +26,7 @@ from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.table import Table
 from nftrtsp.errors import NftrtspError, PrivilegeError
-from nftrtsp.films.sessions import Guesses
+from nftrtsp.films.household import Guesses
 from nftrtsp.monitor.feed import Position
 from nftrtsp.monitor.gauge import GaugeReader
 from nftrtsp.monitor.news import Began, Checked, Heard, HelperLeft, Listed, News, Told

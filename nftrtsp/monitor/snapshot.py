@@ -6,8 +6,10 @@ import msgspec
 
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Roles
-from nftrtsp.films.film import Phase, Step, Way
-from nftrtsp.films.sessions import Guesses
+from nftrtsp.films.film import Step
+from nftrtsp.films.household import Guesses
+from nftrtsp.films.open_port import OpenPort
+from nftrtsp.films.phase import Phase
 from nftrtsp.monitor.news import Checked, Gauged
 from nftrtsp.monitor.problem import Problem
 
@@ -81,7 +83,7 @@ class FlowView(msgspec.Struct, frozen=True, gc=False):
 class WayView(msgspec.Struct, frozen=True):
     """One way open; ``left`` are the seconds until it closes."""
 
-    way: Way
+    way: OpenPort
     name: str
     left: float
 

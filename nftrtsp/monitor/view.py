@@ -7,7 +7,8 @@ from collections.abc import Hashable, Iterator, Sequence
 import msgspec
 
 from nftrtsp import figures
-from nftrtsp.films.film import Phase, Step, StepKind
+from nftrtsp.films.film import Step
+from nftrtsp.films.phase import Phase, StepKind
 from nftrtsp.monitor import words
 from nftrtsp.monitor.problem import Problem
 from nftrtsp.monitor.snapshot import BoxView, FilmView, Snapshot, Top

@@ -9,7 +9,7 @@ import pytest
 
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.errors import StateError
-from nftrtsp.films.film import Phase
+from nftrtsp.films.phase import Phase
 from nftrtsp.monitor.news import Began, Gauged, Heard, HelperLeft, Kept, Listed, News, Strayed, Told
 from nftrtsp.monitor.recording import START, Recorder, Recording, config_data
 from nftrtsp.monitor.replay import Replay

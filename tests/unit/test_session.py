@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.films.film import MOST_STEPS, Phase
+from nftrtsp.films.film import MOST_STEPS
+from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
 from tests.unit.scenes import (
     BOX,
@@ -365,7 +366,7 @@ def test_the_way_says_how_long_after_setup() -> None:
 def test_kernel_and_helper_telling_of_one_way_make_one_way() -> None:
     house = House()
     userspace_both_tell(house)
-    assert len(house.model.ways) == 1
+    assert len(house.model.ports) == 1
     assert len(house.model.boxes[packed(BOX)].films) == 1
 
 
@@ -394,7 +395,7 @@ def test_rtp_and_rtcp_are_one_film() -> None:
     house.new(1.1, expectation(port=27336))
     house.new(1.1, expectation(port=27337))
     assert len(house.model.boxes[packed(BOX)].films) == 1
-    assert len(house.model.ways) == 2
+    assert len(house.model.ports) == 2
 
 
 def test_a_second_film_ends_the_first() -> None:
@@ -436,7 +437,7 @@ def test_expectations_of_other_helpers_are_no_ways() -> None:
     sip = expectation()
     sip = msgspec.structs.replace(sip, master=tcp(BOX, 40000, dport=5060))
     house.new(1.0, sip)
-    assert not house.model.ways
+    assert not house.model.ports
 
 
 def test_times_move_with_the_wall_clock() -> None:
@@ -513,3 +514,15 @@ def test_lines_of_unknown_shape_are_passed_over(line: dict[str, object]) -> None
     house = House()
     house.model.helper(line)
     assert not list(house.model.films())
+
+
+def test_who_pauses_while_it_waits_is_not_kept_waiting() -> None:
+    house = House()
+    house.hello()
+    house.ask(1.0)
+    house.say(1.5, "pause", cseq=4)
+    house.tick(30)
+    assert house.film().phase.value == "paused"
+    house.say(40.0, "play", cseq=5)
+    house.tick(50)
+    assert house.film().phase.value == "no film"
