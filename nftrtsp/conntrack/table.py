@@ -34,6 +34,7 @@ from nftrtsp.conntrack.merge import merge
 from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.sources import Clock, Dumps, Events
 from nftrtsp.conntrack.subscription import RECEIVE_BUFFER, Subscription
 
 #: At most so many control and media flows are kept, and so many expectations.
@@ -67,6 +68,11 @@ def _remember(identities: OrderedDict[int, None], identity: int) -> None:
         identities.popitem(last=False)
 
 
+def _subscribe(config: Config, everything: bool, receive_buffer: int) -> Subscription:
+    program = None if everything else iptv_filter(config)
+    return Subscription(receive_buffer=receive_buffer, program=program)
+
+
 class _Entry(msgspec.Struct, gc=False):
     """A flow of the table. ``heard``: an event told of it, so that its end will be told too."""
 
@@ -80,7 +86,8 @@ class Table:
     """The flows and expectations of this network namespace, kept right. For one thread.
 
     ``everything`` False keeps only what concerns IPTV (control connections, films, expectations) and lets the
-    kernel drop the rest before it costs anything; True keeps up to ``limit`` other flows as well.
+    kernel drop the rest before it costs anything; True keeps up to ``limit`` other flows as well. ``dumps``
+    and ``events`` are the kernel's unless given, and are closed with the table; ``clock`` is the machine's.
 
     >>> with Table(config) as table:
     ...     for event in table.poll(timeout=0.5): ...
@@ -94,6 +101,9 @@ class Table:
         everything: bool = False,
         limit: int = 262_144,
         receive_buffer: int = RECEIVE_BUFFER,
+        dumps: Dumps | None = None,
+        events: Events | None = None,
+        clock: Clock = time,
     ) -> None:
         self.roles = Roles(config)
         #: How many events the kernel dropped, and how often it did; each time was repaired by a dump.
@@ -119,9 +129,9 @@ class Table:
         self._recheck_at = 0.0
         self._sweep_at = 0.0
         self._discover_at = 0.0
-        program = None if everything else iptv_filter(config)
-        self._asker = Conntrack()
-        self._subscription = Subscription(receive_buffer=receive_buffer, program=program)
+        self._now, self._wall = clock.monotonic, clock.time
+        self._asker = Conntrack() if dumps is None else dumps
+        self._subscription = _subscribe(config, everything, receive_buffer) if events is None else events
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +158,7 @@ class Table:
 
     def expectations(self) -> list[Expectation]:
         """Return the expectations now, each with the seconds that are left of its timeout."""
-        now = time.monotonic()
+        now = self._now()
         return [
             msgspec.structs.replace(value, timeout=max(0, value.timeout - int(now - seen)))
             for value, seen in self._expectations.values()
@@ -165,26 +175,26 @@ class Table:
             self._loaded = True
             self._load(tell=False)
             return []
-        now = time.monotonic()
+        now = self._now()
         due = min(self._recheck_at, self._repair_at or self._recheck_at)
         wait = max(0.0, due - now)
         told = self._apply(self._subscription.receive(wait if timeout is None else min(wait, timeout)))
-        now = time.monotonic()
+        now = self._now()
         if self._repair_at is not None and now >= self._repair_at:
             told += self._repair()
         if now >= self._recheck_at:
             told += self._recheck()
-            self._recheck_at = time.monotonic() + RECHECK / 2
+            self._recheck_at = self._now() + RECHECK / 2
         return told
 
     # Events
 
     def _apply(self, events: Iterable[Event]) -> list[Event]:
         told: list[Event] = []
-        now = time.monotonic()
+        now = self._now()
         for event in events:
             if event.flow is not None:
-                flow = self._hear(event, event.flow, now)
+                flow = self._hear(event, event.flow, now, told)
                 if flow is not None:
                     told.append(event if flow is event.flow else Event(event.type, event.time, flow))
             elif event.expectation is not None:
@@ -198,8 +208,11 @@ class Table:
                 told.append(event)
         return told
 
-    def _hear(self, event: Event, flow: Flow, now: float) -> Flow | None:
-        """Take in what one event says; return the flow as known now, or None if it is not for us."""
+    def _hear(self, event: Event, flow: Flow, now: float, told: list[Event]) -> Flow | None:
+        """Take in what one event says; return the flow as known now, or None if it is not for us.
+
+        ``told`` gets the end of a flow in whose place this one is: nobody else tells it.
+        """
         key = (flow.orig, flow.zone)
         entry = self._mattering.get(key) or self._flows.get(key)
         if entry is not None and entry.flow.id == flow.id:
@@ -214,6 +227,8 @@ class Table:
                 return None  # a dump has told its end already
             self._forget(key, flow.id)
         elif part.role is not Role.OTHER or self._everything:
+            if entry is not None and entry.flow.id != flow.id:
+                told += self._lose(key)
             self._keep(key, _Entry(flow, part, now, heard=True))
             if event.type is EventType.NEW and self._found.pop(flow.id, self) is None:
                 return None
@@ -250,7 +265,7 @@ class Table:
     def _load(self, *, tell: bool) -> list[Event]:
         """Make the table what a dump says; return the differences as events when ``tell``."""
         told: list[Event] = []
-        started = time.monotonic()
+        started = self._now()
         stale = set(self._mattering) | set(self._flows)
         for flow in self._dump():
             stale.discard((flow.orig, flow.zone))
@@ -258,8 +273,8 @@ class Table:
         for key in stale:
             told += self._lose(key)
         told += self._load_expectations()
-        spent = time.monotonic() - started
-        self._sweep_at = time.monotonic() + max(RECHECK / 2, spent / SWEEP_SHARE)
+        spent = self._now() - started
+        self._sweep_at = self._now() + max(RECHECK / 2, spent / SWEEP_SHARE)
         if not tell:
             self._found.clear()
             return []
@@ -287,23 +302,25 @@ class Table:
             return []
         same = entry is not None and entry.flow.id == flow.id
         heard = entry is not None and same and entry.heard
-        self._keep(key, _Entry(flow, part, time.monotonic(), heard))
+        told = [] if entry is None or same else self._lose(key)
+        self._keep(key, _Entry(flow, part, self._now(), heard))
         if same:
             return []
         _remember(self._found, flow.id)
-        return [Event(EventType.NEW, time.time(), flow, found=True)]
+        return [*told, Event(EventType.NEW, self._wall(), flow, found=True)]
 
     def _lose(self, key: Key) -> list[Event]:
         entry = self._mattering.get(key) or self._flows.get(key)
         if entry is None:
             return []
         self._forget(key, entry.flow.id)
+        self._found.pop(entry.flow.id, None)
         _remember(self._removed, entry.flow.id)
-        return [Event(EventType.DESTROY, time.time(), entry.flow, found=True)]
+        return [Event(EventType.DESTROY, self._wall(), entry.flow, found=True)]
 
     def _load_expectations(self) -> list[Event]:
         told: list[Event] = []
-        now = time.monotonic()
+        now = self._now()
         before, self._expectations = self._expectations, {}
         for expectation in self._asker.dump_expectations():
             if len(self._expectations) >= MATTERING:
@@ -312,10 +329,10 @@ class Table:
             self._expectations[expectation.id] = (expectation, now)
             if before.pop(expectation.id, None) is None:
                 _remember(self._found, expectation.id)
-                told.append(Event(EventType.EXPECT_NEW, time.time(), None, expectation, found=True))
+                told.append(Event(EventType.EXPECT_NEW, self._wall(), None, expectation, found=True))
         for expectation, _ in before.values():
             _remember(self._removed, expectation.id)
-            told.append(Event(EventType.EXPECT_DESTROY, time.time(), None, expectation, found=True))
+            told.append(Event(EventType.EXPECT_DESTROY, self._wall(), None, expectation, found=True))
         return told
 
     # Work of its own
@@ -323,20 +340,20 @@ class Table:
     def _repair(self) -> list[Event]:
         """After an overrun dump again; the subscription tells of it when the socket is empty."""
         self._repair_at = None
-        started = time.monotonic()
+        started = self._now()
         told = self._load(tell=True)
-        self._dump_cost = time.monotonic() - started
+        self._dump_cost = self._now() - started
         return told
 
     def _recheck(self) -> list[Event]:
         """Look again at what sends no events, and poll the counters of films."""
         told: list[Event] = []
-        now = time.monotonic()
+        now = self._now()
         if now >= self._discover_at:
             told += self._poll_media()
             # The kernel walks its whole table for this, so a large one is walked less often; films that are
             # known are asked for one by one below.
-            self._discover_at = now + max(RECHECK / 2, 20 * (time.monotonic() - now))
+            self._discover_at = now + max(RECHECK / 2, 20 * (self._now() - now))
         for key, entry in list(self._mattering.items()):
             if entry.seen < now - RECHECK / 2 and not (entry.heard and entry.part.role is Role.CONTROL):
                 told += self._ask_again(key, entry)
@@ -352,7 +369,7 @@ class Table:
         flow = self._asker.get_flow(entry.flow.orig, zone=entry.flow.zone)
         if flow is None or flow.id != entry.flow.id:
             return self._lose(key)
-        self._keep(key, _Entry(merge(entry.flow, flow), entry.part, time.monotonic(), entry.heard))
+        self._keep(key, _Entry(merge(entry.flow, flow), entry.part, self._now(), entry.heard))
         self._count(flow)
         return []
 
@@ -370,7 +387,7 @@ class Table:
             return
         size = flow.counters_orig.bytes + flow.counters_reply.bytes
         packets = flow.counters_orig.packets + flow.counters_reply.packets
-        now = time.monotonic()
+        now = self._now()
         before = self._polled.get(flow.id)
         if before is not None and now - before[0] < 0.9 * RECHECK:
             return
