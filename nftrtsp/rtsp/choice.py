@@ -17,6 +17,7 @@ import msgspec
 from nftrtsp import paths
 from nftrtsp.config import Config, HelperKind
 from nftrtsp.errors import NftrtspError, UnsupportedError
+from nftrtsp.privilege import is_network_admin
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 MODULE = "nf_conntrack_rtsp"
@@ -25,6 +26,9 @@ CTHELPER_MODULE = "nfnetlink_cthelper"
 UNLOAD = f"modprobe -r {NAT_MODULE} {MODULE}"
 
 _PINNED = f"the loaded {MODULE} pins its expectations to the RTSP server's address"
+
+#: What was seen of the module.
+_MEMORY = "rtsp-module.json"
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib reads gzip's header: the module gzip would cost each start 2 ms
 
@@ -143,13 +147,13 @@ def has_cthelper(release: str, *, ask: bool = True) -> bool | None:
     """Whether the kernel can take helpers from userspace; None where that cannot be told.
 
     The running kernel is asked where that is allowed (it may load ``nfnetlink_cthelper`` for the answer);
-    without root its configuration and its folder of modules tell. Source: net/netfilter/Kconfig.
+    without CAP_NET_ADMIN its configuration and its folder of modules tell. Source: net/netfilter/Kconfig.
     """
     if is_loaded(CTHELPER_MODULE):
         return True
     if not ask and (told := _configured(release)) is not None:
         return told
-    if os.geteuid() == 0:
+    if is_network_admin():
         asked = _ask_kernel()
         if asked is not None:
             return asked
@@ -202,15 +206,16 @@ def pinned() -> bool | None:
     """Whether the loaded module pins its expectations to one source; None where that was never seen.
 
     The one that contrib/dkms makes says itself that it does not. Of others their live expectations tell,
-    as far as this process may read them. What they told is remembered in the state directory under the
-    module's own identity, for once another helper serves the module makes none.
+    as far as this process may read them. What they told root is remembered in the state directory under the
+    module's own identity, for once another helper serves the module makes none. The helper's service, which
+    is not root and may not look there, has a copy in its run directory.
     """
     with contextlib.suppress(OSError):
         if Path("/sys/module", MODULE, "version").read_text().strip().endswith(_ANY_SOURCE):
             return False
     identity = _module_identity()
     seen = _seen_pinned()
-    memory = paths.state_dir() / "rtsp-module.json"
+    memory = (paths.state_dir() if os.geteuid() == 0 else paths.run_dir()) / _MEMORY
     if seen is not None:
         _remember(memory, {"module": identity, "pinned": seen})
         return seen
@@ -253,7 +258,7 @@ def _seen_pinned() -> bool | None:
 def _remember(file: Path, what: dict[str, object]) -> None:
     text = msgspec.json.encode(what).decode() + "\n"
     try:
-        if file.parent.is_dir() and (not file.exists() or file.read_text() != text):
+        if os.geteuid() == 0 and file.parent.is_dir() and (not file.exists() or file.read_text() != text):
             part = file.with_suffix(".part")
             part.write_text(text)
             part.replace(file)

@@ -7,12 +7,12 @@ A small file in the run directory does, so that a restarted helper goes on where
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from nftrtsp.rtsp import rundir
 from nftrtsp.rtsp.ways import Way
 
 _FILE = "userspace-ways.json"
@@ -51,12 +51,6 @@ class Memory:
         data = msgspec.json.encode(known)
         if data == self._written:
             return
-        part = self.path.with_suffix(".part")
         with contextlib.suppress(OSError):
-            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, data)
-            finally:
-                os.close(fd)
-            part.replace(self.path)
+            rundir.write(self.path, data)
             self._written = data

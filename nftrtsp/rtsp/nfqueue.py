@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import struct
 import sys
 from collections.abc import Iterable
@@ -30,6 +29,7 @@ from nftrtsp.conntrack.wire import (
     text,
 )
 from nftrtsp.errors import BusyError, MalformedError, UnsupportedError
+from nftrtsp.privilege import is_network_admin
 
 NFQNL_MSG_PACKET = 0
 NFQNL_MSG_VERDICT = 1
@@ -230,12 +230,14 @@ class Queue:
             code = self._acknowledged()
             if code != errno.EAGAIN:  # it says so after it loaded the module for the glue
                 break
-        if code in (errno.EBUSY, errno.EPERM) and os.geteuid() == 0:
-            raise BusyError(
+        if code in (errno.EBUSY, errno.EPERM) and is_network_admin():
+            error = BusyError(
                 f"another process reads NFQUEUE {self.number}",
                 place="rtsp.queue",
                 remedy="stop it, or give rtsp.queue another number",
             )
+            error.exit_code = 1  # a forerunner that still ends, it may be
+            raise error
         if code == errno.EOPNOTSUPP:
             raise UnsupportedError(
                 "this kernel has no glue between NFQUEUE and conntrack",

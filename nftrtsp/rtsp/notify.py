@@ -7,14 +7,19 @@ import os
 import socket
 
 
+def asked() -> bool:
+    """Whether a service manager started us and waits for word."""
+    return os.environ.get("NOTIFY_SOCKET", "")[:1] in ("/", "@")
+
+
 def notify(*lines: str) -> bool:
     """Send ``READY=1``, ``STATUS=…`` and the like to ``$NOTIFY_SOCKET``; return whether somebody asked.
 
     Never raises: a service manager that has gone must not end the service.
     """
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path or path[0] not in "/@":
+    if not asked():
         return False
+    path = os.environ["NOTIFY_SOCKET"]
     address = "\0" + path[1:] if path[0] == "@" else path
     with (
         contextlib.suppress(OSError),

@@ -58,10 +58,14 @@ class Publisher:
         part = self.path.with_suffix(".part")
         try:
             part.unlink(missing_ok=True)
-            self._listener.bind(str(part))
-            part.chmod(_MODE)
+            # Made with that mode, and no link followed: another user's directory may lie under root's hands.
+            mask = os.umask(0o777 & ~_MODE)
+            try:
+                self._listener.bind(str(part))
+            finally:
+                os.umask(mask)
             with contextlib.suppress(KeyError, PermissionError):
-                os.chown(part, -1, grp.getgrnam(group).gr_gid)
+                os.chown(part, -1, grp.getgrnam(group).gr_gid, follow_symlinks=False)
             self._listener.listen(16)
             self._listener.setblocking(False)
             part.replace(self.path)

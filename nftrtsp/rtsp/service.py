@@ -25,10 +25,11 @@ from nftrtsp.config import Config
 from nftrtsp.rtsp.lock import Lock
 from nftrtsp.rtsp.log_limit import RefusalLog
 from nftrtsp.rtsp.note import Note
-from nftrtsp.rtsp.notify import notify, watchdog_interval
+from nftrtsp.rtsp.notify import asked, notify, watchdog_interval
 from nftrtsp.rtsp.publish import Publisher
 
 _NICENESS = -15
+_PATIENCE = 5.0  # seconds for a forerunner to go, before systemd is told that it did not
 
 
 class Readable(Protocol):
@@ -93,7 +94,7 @@ class Service:
         self._old_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._lock = Lock(paths.run_dir())
+        self._lock = Lock(paths.run_dir(), patience=_PATIENCE if asked() else 0.0)
         self._old_niceness = hurry()
         try:
             self._publisher = Publisher(self._greeting)

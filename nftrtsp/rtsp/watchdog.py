@@ -115,7 +115,12 @@ def _hold() -> int:
     """Take our share of the lock; return its descriptor, -1 where no such file can be made."""
     try:
         os.makedirs(os.path.dirname(LOCK_FILE), 0o755, exist_ok=True)  # noqa: PTH103, PTH120 - see the imports
-        fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        status, folder = os.fstat(fd), os.stat(os.path.dirname(LOCK_FILE))  # noqa: PTH116, PTH120
+        if status.st_nlink == 1 and status.st_uid == os.geteuid():
+            os.fchmod(fd, 0o600)
+            if status.st_uid == 0:  # by hand; the service, which is not root, shall share it
+                os.fchown(fd, folder.st_uid, folder.st_gid)
     except OSError:
         return -1
     fcntl.flock(fd, fcntl.LOCK_SH)
