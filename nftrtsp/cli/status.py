@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -82,14 +83,16 @@ def _good(live: Table | None) -> dict[str, Any] | None:
 def _trial() -> dict[str, Any] | None:
     from nftrtsp.ruleset import trial
 
-    found = trial.find()
+    try:
+        found, gone = trial.find(), trial.reverted()
+    except NftrtspError as error:
+        return {"state": "unsafe", "error": str(error)}
     if found is not None:
         state, change = found
         left = round(change.left, 1) if state is trial.State.ARMED else None
         return {"state": str(state), "by": change.by, "summary": change.summary, "left": left} | {
             "deadline": change.deadline or None
         }
-    gone = trial.reverted()
     if gone is not None and gone.id:
         return {"state": "reverted", "by": gone.by, "summary": gone.summary, "deadline": gone.deadline}
     return None
@@ -100,9 +103,10 @@ def _last() -> dict[str, object] | None:
     from nftrtsp.ruleset import trial
 
     last = trial.noted(applying.LAST)
-    gone = trial.reverted()
-    if gone is not None and gone.started == last.get("time"):
-        last["result"] = "taken back"  # by a script that writes no JSON
+    with contextlib.suppress(NftrtspError):  # said above
+        gone = trial.reverted()
+        if gone is not None and gone.started == last.get("time"):
+            last["result"] = "taken back"  # by a script that writes no JSON
     return last or None
 
 
@@ -153,6 +157,8 @@ def _of_good(good: dict[str, Any] | None) -> str:
 def _of_trial(change: dict[str, Any] | None) -> str:
     if change is None:
         return "nothing waits for a confirmation"
+    if "error" in change:
+        return str(change["error"])
     what = f"{change['summary']}, by {change['by']}"
     if change["state"] == "armed":
         at = figures.clock(change["deadline"])

@@ -18,7 +18,7 @@ import msgspec
 
 from nftrtsp import paths
 from nftrtsp.errors import BusyError, KernelError, NftrtspError, StateError, UnsupportedError
-from nftrtsp.ruleset import archive, canonical, diff, disk, lifeline, lock, transition, trial
+from nftrtsp.ruleset import archive, canonical, diff, disk, lifeline, lock, ownership, transition, trial
 from nftrtsp.ruleset.canonical import Table
 from nftrtsp.ruleset.diff import Plan
 from nftrtsp.ruleset.kernel import Nft
@@ -260,6 +260,7 @@ def remove(nft: Nft) -> bool:
         recover()
         on_trial = trial.find() is not None
         there = live(nft) is not None
+        ownership.require(paths.state_dir() / ORIGIN)  # the lock has looked at the directory
         origin = disk.read(paths.state_dir() / ORIGIN)
         if on_trial:
             disk.require_writable(paths.state_dir())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nftrtsp import paths
 from nftrtsp.errors import StateError
-from nftrtsp.ruleset import disk
+from nftrtsp.ruleset import disk, ownership
 
 VERSION = 1
 KEPT = 10
@@ -60,7 +60,11 @@ def seal(text: str, *, by: str, kind: str = "", summary: str = "", now: float | 
 
 
 def unseal(path: Path) -> Saved | None:
-    """Read an archive file; None where there is none. Raises :class:`StateError` on a damaged one."""
+    """Read an archive file; None where there is none. Raises :class:`StateError` on a damaged one.
+
+    The same where others than root (or this user) may have written it: a sum keeps out accidents, not them.
+    """
+    ownership.require(paths.state_dir(), path.parent, path)
     content = disk.read(path)
     if content is None:
         return None

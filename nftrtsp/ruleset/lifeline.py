@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nftrtsp import paths
 from nftrtsp.errors import StateError, UnsupportedError
-from nftrtsp.ruleset import disk, lock, names, trial
+from nftrtsp.ruleset import disk, lock, names, ownership, trial
 
 LOG = "rollback.log"
 _RECORD = "lifeline"
@@ -66,7 +66,7 @@ def script(change: str) -> str:
         id=shlex.quote(change),
         path=shlex.quote(path),
         state=shlex.quote(str(paths.state_dir().absolute())),
-        lock=shlex.quote(str((paths.run_dir() / lock.NAME).absolute())),
+        lock=shlex.quote(str((paths.state_dir() / lock.NAME).absolute())),
         log=shlex.quote(str((paths.state_dir() / LOG).absolute())),
         table=f"{names.TABLE_FAMILY} {names.TABLE_NAME}",
         before=trial.BEFORE,
@@ -103,7 +103,12 @@ def disarm(folder: Path) -> None:
 
 
 def take(folder: Path) -> None:
-    """Go the way back now, by the same script. The caller holds the lock, so it is not taken again."""
+    """Go the way back now, by the same script. The caller holds the lock, so it is not taken again.
+
+    Raises :class:`StateError` where others than root (or this user) may have written the script, or what it
+    loads.
+    """
+    ownership.require_folder(paths.state_dir(), folder)
     text = (disk.read(folder / trial.SCRIPT) or "").replace("flock -w 20 9", ":")
     done = subprocess.run(["/bin/sh", "-c", text], check=False, cwd="/")
     if done.returncode != 0 or folder.is_dir():

@@ -23,7 +23,7 @@ import msgspec
 
 from nftrtsp import paths
 from nftrtsp.errors import StateError
-from nftrtsp.ruleset import disk
+from nftrtsp.ruleset import disk, ownership
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -90,7 +90,10 @@ def boottime() -> float:
 
 
 def find() -> tuple[State, Trial] | None:
-    """Return the change that is under way, if there is one (one that has been reverted is not)."""
+    """Return the change that is under way, if there is one (one that has been reverted is not).
+
+    Raises :class:`StateError` where others than root (or this user) may have written what there is of it.
+    """
     for state in (State.CONFIRMED, State.ARMED, State.LOADING):
         if folder(state).is_dir():
             return state, _read(state)
@@ -106,6 +109,7 @@ def stage(trial: Trial, files: dict[str, str]) -> None:
     """Write everything about a change to ``trial.new``, synced. Raises StateError, nothing changed."""
     place = folder(State.NEW)
     disk.make_folder(paths.state_dir())
+    ownership.require(paths.state_dir())
     disk.remove_folder(place)
     disk.make_folder(place)
     for name, text in {**files, ID: trial.id, META: msgspec.json.encode(trial).decode()}.items():
@@ -127,6 +131,7 @@ def drop(state: State) -> None:
 
 def _read(state: State) -> Trial:
     """Read what is known of a trial; of a damaged one nothing is, and it counts as long over."""
+    ownership.require_folder(paths.state_dir(), folder(state))
     text = disk.read(folder(state) / META)
     try:
         trial = msgspec.json.decode(text or "", type=Trial)

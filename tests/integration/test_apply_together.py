@@ -68,7 +68,7 @@ def test_an_apply_and_a_rollback_at_once_leave_one_of_two_rulesets(router: Stand
 def test_a_lock_that_is_held_is_waited_for_and_its_holder_named(router: Stand) -> None:
     router.nftrtsp("apply", "--yes")
     router.config.write_text(config(more=SECOND_BOX))
-    holder = router.popen("flock", str(router.run_dir / "lock"), "sleep", "3")
+    holder = router.popen("flock", str(router.state / "lock"), "sleep", "3")
     time.sleep(0.5)
     begun = time.monotonic()
     router.nftrtsp("apply", "--yes")

@@ -214,7 +214,7 @@ def test_a_full_disk_stops_the_change_before_it_begins(router: Stand, room: int)
         "-m",
         "sh",
         "-c",
-        f"cp -a {state} {state}.kept; mount -t tmpfs -o size={room}k none {state} && "
+        f"cp -a {state} {state}.kept; mount -t tmpfs -o mode=700,size={room}k none {state} && "
         f"cp {state}.kept/good.nft {state}/ 2>/dev/null; {command}",
         check=False,
     )
