@@ -26,6 +26,9 @@ class NftrtspError(Exception):
         self.place = place
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt, (type(self), dict(self.__dict__))
+
     def __str__(self) -> str:
         text = f"{self.place}: {self.message}" if self.place else self.message
         return f"{text}; {self.remedy}" if self.remedy else text
@@ -58,6 +61,10 @@ class UnsupportedError(KernelError):
     """This kernel, or this machine, lacks a part that was asked for."""
 
 
+class HelperAbsentError(UnsupportedError):
+    """No conntrack helper of the type that a ruleset names is registered in this kernel."""
+
+
 class BusyError(NftrtspError):
     """Another nftrtsp process holds what this one needs."""
 
@@ -72,3 +79,10 @@ class MalformedError(NftrtspError):
 
 class LabError(NftrtspError):
     """The lab could not be built, or a program of the lab stands outside it."""
+
+
+def _rebuilt(kind: type[NftrtspError], parts: dict[str, object]) -> NftrtspError:
+    """Return an error that came through pickle, which cannot call constructors with keywords."""
+    error = kind.__new__(kind, parts["message"])
+    error.__dict__.update(parts)
+    return error

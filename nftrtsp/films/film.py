@@ -29,13 +29,17 @@ _OFFLOADED = 1 << 14
 
 
 class Step(msgspec.Struct, frozen=True, gc=False, order=True):
-    """One step: when, what, in words. ``failed`` marks the step at which it broke, ``remedy`` what to do."""
+    """One step: when, what, in words. ``failed`` marks the step at which it broke, ``remedy`` what to do.
+
+    ``pinned``: a port was opened for one sender only.
+    """
 
     time: float
     kind: StepKind
     text: str
     failed: bool = False
     remedy: str = ""
+    pinned: bool = False
 
 
 @dataclass(slots=True)
@@ -162,16 +166,19 @@ class Film:
         best = max(self.media, key=lambda media: media.active or media.since, default=None)
         return best.source if best else ""
 
-    def take(self, time: float, cue: Cue, text: str | None = None) -> None:
+    def take(self, time: float, cue: Cue, text: str | None = None, *, pinned: bool = False) -> None:
         """Go where :data:`TRANSITIONS` says ``cue`` leads; ``text`` is what is told of it, None: nothing."""
         turn = TRANSITIONS[self._phase][cue]
         self._phase = turn.phase
         if text is not None and turn.step is not None:
-            self.note(time, turn.step, text)
+            self._add(Step(time, turn.step, text, pinned=pinned))
 
     def note(self, time: float, kind: StepKind, text: str, *, failed: bool = False, remedy: str = "") -> Step:
-        """Add a step where its time puts it; lines of two sockets may come in either order."""
-        step = Step(time, kind, text, failed, remedy)
+        """Add a step that changes no phase."""
+        return self._add(Step(time, kind, text, failed, remedy))
+
+    def _add(self, step: Step) -> Step:
+        """Put a step where its time is; lines of two sockets may come in either order."""
         insort(self.steps, step, key=lambda other: other.time)
         if len(self.steps) > MOST_STEPS:
             del self.steps[_FIRST_STEPS]

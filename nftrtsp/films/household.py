@@ -158,7 +158,7 @@ class Household:
             film.server = figures.endpoint(port.master.dst, port.master.dport)
         if known is not None and known.source == port.source:
             return
-        film.take(time, Cue.OPENED, _opening(film, port, found=found))
+        film.take(time, Cue.OPENED, _opening(film, port, found=found), pinned=not port.any_source)
         if film.phase is Phase.WAITING and film.waiting_since is None:
             film.waiting_since = time
 

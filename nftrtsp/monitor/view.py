@@ -223,8 +223,7 @@ def _step_lines(film: FilmView, step: Step, number: int, columns: int, *, last: 
     ]
     indent = words.width(head)
     texts = words.wrap(step.text, columns - indent - 1)
-    pinned = "pinned" in step.text and step.kind is StepKind.WAY_OPEN
-    yield Line(group, [*head, (texts[0], tone or ("warn" if pinned else ""))], film)
+    yield Line(group, [*head, (texts[0], tone or ("warn" if step.pinned else ""))], film)
     rail = "     " if last else "   │ "
     for text in texts[1:]:
         yield Line(group, [(rail, "muted"), (" " * (indent - 5), ""), (text, tone)], film)

@@ -6,7 +6,14 @@ import errno
 import os
 import re
 
-from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, UnsupportedError, printable
+from nftrtsp.errors import (
+    HelperAbsentError,
+    KernelError,
+    NftrtspError,
+    PrivilegeError,
+    UnsupportedError,
+    printable,
+)
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 #: ``FILE:LINE:FROM-TO: Error: …`` of a file, ``Error: …`` of one line, ``netlink: Error: …`` of the cache.
@@ -41,7 +48,7 @@ def explain(error: str, text: str) -> NftrtspError:
     return kind(f"{message}{quoted}", place=place, remedy=remedy, errno=number)
 
 
-def helper_absent(kind: str = CT_HELPER_TYPE, *, place: str | None = None) -> UnsupportedError:
+def helper_absent(kind: str = CT_HELPER_TYPE, *, place: str | None = None) -> HelperAbsentError:
     """Return the error for a ``ct helper`` of a type that is not registered in the kernel."""
     remedy = f"load the module that has it: modprobe nf_conntrack_{kind}"
     if kind == CT_HELPER_TYPE:
@@ -49,7 +56,7 @@ def helper_absent(kind: str = CT_HELPER_TYPE, *, place: str | None = None) -> Un
             "load the module (modprobe nf_nat_rtsp), or start `nftrtsp helper` with rtsp.helper = "
             '"userspace", or set rtsp.helper = "pinhole"'
         )
-    return UnsupportedError(
+    return HelperAbsentError(
         f"the kernel knows no conntrack helper of type {kind!r}",
         place=place,
         remedy=remedy,

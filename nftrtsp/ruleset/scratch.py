@@ -6,17 +6,16 @@ machine is touched and the namespace ends with the child. Source: unshare(2), us
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
-import pickle
 import re
 import signal
-import socket
-import struct
-from typing import TYPE_CHECKING, Any, NoReturn
+from multiprocessing.connection import Connection, Pipe
+from typing import TYPE_CHECKING, NoReturn
 
-from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, UnsupportedError
+from nftrtsp.errors import HelperAbsentError, KernelError, NftrtspError, PrivilegeError
 from nftrtsp.ruleset import names
 from nftrtsp.ruleset.kernel import Nft
 
@@ -29,8 +28,6 @@ PR_SET_PDEATHSIG = 1
 
 #: Helpers on TCP over IPv4 that kernels have; one stands in where nobody registered ``rtsp``.
 STAND_INS = ("ftp", "irc", "sane")
-
-_LENGTH = struct.Struct("=I")
 
 
 class Scratch:
@@ -46,14 +43,14 @@ class Scratch:
 
     def __init__(self) -> None:
         self.stand_in: str | None = None
-        ours, theirs = socket.socketpair()
+        ours, theirs = Pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             ours.close()
             _serve(theirs, parent)
         theirs.close()
-        self._socket = ours
+        self._link = ours
         try:
             self._receive()
         except BaseException:
@@ -72,9 +69,9 @@ class Scratch:
 
     def close(self) -> None:
         """End the child, and with it the namespace. Idempotent."""
-        self._socket.close()
+        self._link.close()
         if self._pid:
-            # Not by the end of the socket: a process forked meanwhile may hold it open.
+            # Not by the end of the pipe: a process forked meanwhile may hold it open.
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
             self._pid = 0
@@ -84,7 +81,7 @@ class Scratch:
 
         ``stateless`` leaves counters and expiry times out of what is printed.
         """
-        _send(self._socket, (text, stateless))
+        self._link.send((text, stateless))
         return self._receive()
 
     def load(self, text: str) -> None:
@@ -92,16 +89,14 @@ class Scratch:
         self.stand_in = None
         try:
             self.run(text)
-        except UnsupportedError as error:
-            if "conntrack helper" not in error.message:
-                raise
+        except HelperAbsentError as error:
             self._load_with_stand_in(text, error)
 
-    def _load_with_stand_in(self, text: str, error: UnsupportedError) -> None:
+    def _load_with_stand_in(self, text: str, error: HelperAbsentError) -> None:
         for kind in STAND_INS:
             try:
                 self.run(_retype(text, names.CT_HELPER_TYPE, kind))
-            except UnsupportedError:
+            except HelperAbsentError:
                 continue
             self.stand_in = kind
             return
@@ -121,12 +116,13 @@ class Scratch:
         return _retype(text, self.stand_in, names.CT_HELPER_TYPE) if self.stand_in else text
 
     def _receive(self) -> str:
-        message = _receive(self._socket)
-        if message is None:
-            raise KernelError("the scratch namespace ended unexpectedly")
-        if isinstance(message, Exception):
-            raise message
-        return str(message)
+        try:
+            answer = self._link.recv()
+        except (EOFError, OSError):
+            raise KernelError("the scratch namespace ended unexpectedly") from None
+        if isinstance(answer, NftrtspError):
+            raise answer
+        return str(answer)
 
 
 def canonical_listing(text: str) -> tuple[str, str | None]:
@@ -143,7 +139,7 @@ def _retype(text: str, old: str | None, new: str) -> str:
     return re.sub(rf'(\btype\s+)"{old}"(\s+protocol\b)', rf'\1"{new}"\2', text)
 
 
-def _serve(link: socket.socket, parent: int) -> NoReturn:
+def _serve(link: Connection, parent: int) -> NoReturn:
     """Be the child: unshare, then answer until the parent is gone. Never returns into the caller's code."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -158,22 +154,21 @@ def _serve(link: socket.socket, parent: int) -> NoReturn:
     os._exit(0)
 
 
-def _answer(link: socket.socket, libc: ctypes.CDLL) -> None:
+def _answer(link: Connection, libc: ctypes.CDLL) -> None:
     try:
         _unshare(libc)
         nft = Nft()
     except NftrtspError as error:
-        _send(link, _portable(error))
+        link.send(error)
         return
-    _send(link, "")
-    while (request := _receive(link)) is not None:
-        text, stateless = request
-        reply: object
-        try:
-            reply = nft.run(text, stateless=stateless)
-        except NftrtspError as error:
-            reply = _portable(error)
-        _send(link, reply)
+    link.send("")
+    with contextlib.suppress(EOFError):
+        while True:
+            text, stateless = link.recv()
+            try:
+                link.send(nft.run(text, stateless=stateless))
+            except NftrtspError as error:
+                link.send(error)
 
 
 def _unshare(libc: ctypes.CDLL) -> None:
@@ -184,52 +179,3 @@ def _unshare(libc: ctypes.CDLL) -> None:
         f"a scratch network namespace was refused: {os.strerror(ctypes.get_errno())}",
         remedy="run it as root, or allow user namespaces (sysctl user.max_user_namespaces)",
     )
-
-
-class _Portable(tuple[object, ...]):
-    """An error on its way through the socket: pickle cannot rebuild keyword-only exceptions."""
-
-    __slots__ = ()
-
-
-def _portable(error: NftrtspError) -> _Portable:
-    return _Portable((type(error), error.message, error.place, error.remedy, getattr(error, "errno", None)))
-
-
-def _rebuild(message: _Portable) -> Exception:
-    kind, text, place, remedy, number = message
-    assert isinstance(kind, type)  # noqa: S101 - our own child wrote it
-    extra = {"errno": number} if issubclass(kind, KernelError) else {}
-    error = kind(text, place=place, remedy=remedy, **extra)
-    assert isinstance(error, Exception)  # noqa: S101 - our own child wrote it
-    return error
-
-
-def _send(link: socket.socket, value: object) -> None:
-    data = pickle.dumps(value)
-    link.sendall(_LENGTH.pack(len(data)) + data)
-
-
-def _receive(link: socket.socket) -> Any:
-    """Return the next value, an exception where the other side met one, or None at its end."""
-    head = _read(link, _LENGTH.size)
-    if head is None:
-        return None
-    data = _read(link, _LENGTH.unpack(head)[0])
-    if data is None:
-        return None
-    value = pickle.loads(data)  # noqa: S301 - from our own child, over a socketpair
-    return _rebuild(value) if isinstance(value, _Portable) else value
-
-
-def _read(link: socket.socket, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        try:
-            part = link.recv(size - len(data))
-        except ConnectionError:
-            return None
-        if not part:
-            return None
-        data += part
-    return bytes(data)

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from nftrtsp.errors import KernelError, NftrtspError, PrivilegeError, StateError, UnsupportedError
+from nftrtsp.errors import (
+    HelperAbsentError,
+    KernelError,
+    NftrtspError,
+    PrivilegeError,
+    StateError,
+    UnsupportedError,
+)
 from nftrtsp.ruleset import kernel, probe
 from nftrtsp.ruleset.apply import want
 from nftrtsp.ruleset.refusal import explain
@@ -56,7 +63,7 @@ def test_a_kernel_that_does_not_answer_is_one_sentence(
     [
         (
             "/x:2:12-15: Error: Could not process rule: No such file or directory\n\tct helper rtsp {\n",
-            UnsupportedError,
+            HelperAbsentError,
             "ruleset line 2: the kernel knows no conntrack helper of type 'rtsp'",
         ),
         (
