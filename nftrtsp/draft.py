@@ -181,6 +181,7 @@ def draft(found: Guess, profile: str, defaults: dict[str, Any]) -> str:
         kept(iptv, "services", ["igmp", "icmp"], "what the router takes from it: igmp, icmp, dhcp, rip"),
         kept(iptv, "full_cone", False, "true for boxes that send UDP before they ask"),
         kept(iptv, "servers", [], "networks of the servers, for `nftrtsp doctor`"),
+        kept(iptv, "strict_sources", False, "true: films may come from those networks only"),
         "",
         "[lan]",
         *_wrapped(found.why_lan),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from nftrtsp.config.read import check_interfaces, load, load_profile, parse, profiles
 from nftrtsp.config.values import (
+    LONGEST_WAY,
     Config,
     HelperKind,
     Iptv,
@@ -25,6 +26,7 @@ TABLE_FAMILY = "inet"
 TABLE_NAME = "nftrtsp"
 
 __all__ = [
+    "LONGEST_WAY",
     "TABLE_FAMILY",
     "TABLE_NAME",
     "Config",

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from typing import NoReturn
 
-from nftrtsp.config.values import Config, Rtsp
+from nftrtsp.config.values import LONGEST_WAY, Config, Rtsp, Seconds
 from nftrtsp.errors import ConfigError
 
 # IFNAMSIZ - 1 characters; nft strings cannot hold a quote, and take a final asterisk for any ending.
 _INTERFACE = re.compile(r'[^\s/"*\\]{1,15}')
-_LARGEST_PAUSE = 30 * 86400
+_SHORTEST_PAUSE = Seconds(10)
 _WIDEST_LAN = 8  # 10.0.0.0/8 is the largest private network, RFC 1918
 
 Fail = Callable[[str, str, str], NoReturn]
@@ -58,6 +58,12 @@ def _check_iptv(config: Config, fail: Fail) -> None:
         for other in config.lan.networks:
             if network.overlaps(other):
                 fail(f"iptv.servers[{index}]", f"{network} overlaps lan.networks ({other})", "mend one")
+    if iptv.strict_sources and not iptv.servers:
+        fail(
+            "iptv.strict_sources",
+            "is true, but iptv.servers names no network, so no film could come from anywhere",
+            "list the servers' networks in iptv.servers, or leave strict_sources out",
+        )
 
 
 def _check_lan(config: Config, fail: Fail) -> None:
@@ -104,8 +110,15 @@ def _check_rtsp(rtsp: Rtsp, fail: Fail) -> None:
             fail(f"rtsp.ports[{index}]", f"{port} is no TCP port", "1 to 65535")
         if port in rtsp.ports[:index]:
             fail(f"rtsp.ports[{index}]", f"{port} is listed twice", "list it once")
-    if not 10 <= rtsp.pause <= _LARGEST_PAUSE:
-        fail("rtsp.pause", f"{rtsp.pause} is out of range", "10s to 30d")
+    if rtsp.pause < _SHORTEST_PAUSE:
+        fail("rtsp.pause", f"{rtsp.pause} is out of range", f"{_SHORTEST_PAUSE} to {Seconds(LONGEST_WAY)}")
+    if rtsp.pause > LONGEST_WAY:
+        fail(
+            "rtsp.pause",
+            f"{rtsp.pause} is longer than a way may stay open without a sign of its box "
+            f"({Seconds(LONGEST_WAY)}, {LONGEST_WAY:,} seconds)",
+            f'write pause = "{Seconds(LONGEST_WAY)}" or less',
+        )
     for key, number, low, high in (
         ("max_per_stb", rtsp.max_per_stb, 1, 64),
         ("max_total", rtsp.max_total, 1, 65535),

@@ -52,6 +52,7 @@ _EXAMPLES = {
     "servers": '["172.26.80.0/21"]',
     "services": '["igmp", "icmp"]',
     "stb": "[[stb]] and its keys below it",
+    "strict_sources": "true",
 }
 
 _CHOICES: dict[str, type[StrEnum]] = {"helper": HelperKind, "policy": Policy, "services": Service}

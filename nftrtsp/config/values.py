@@ -41,6 +41,10 @@ class Policy(StrEnum):
     ACCEPT = "accept"
 
 
+#: How long a way may stay open without a sign of life of its box, in seconds, whatever anybody asks for.
+LONGEST_WAY = 86_400
+
+
 class Seconds(int):
     """A time in whole seconds, written ``30s``, ``5m``, ``1h`` or ``2d``."""
 
@@ -83,7 +87,7 @@ class Iptv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``policy`` says what becomes of packets to or from it that nothing accepts. ``accept`` is for an
     interface that carries the Internet too: there another firewall has the say, and a drop of ours would
     break what it forwards. ``servers`` are the networks of the RTSP and media servers, as far as they are
-    known: `doctor` asks for routes to them; nothing is filtered by them.
+    known: `doctor` asks for routes to them, and with ``strict_sources`` films may come from there only.
     """
 
     interface: str
@@ -93,6 +97,7 @@ class Iptv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     multicast: tuple[IPv4Network, ...] = ()
     services: tuple[Service, ...] = (Service.IGMP, Service.ICMP)
     servers: tuple[IPv4Network, ...] = ()
+    strict_sources: bool = False
 
     @property
     def snat_address(self) -> IPv4Address | None:

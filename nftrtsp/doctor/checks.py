@@ -62,6 +62,7 @@ def addresses(facts: Facts) -> Iterator[Finding]:
             yield Finding("address", State.FAULT, text, remedy)
         else:
             yield Finding("address", State.OK, f"{iptv.interface} has {shown}")
+    yield from _warned(facts, "lan-overlap", "address", State.FAULT)
     present = [facts.links[name] for name in lan.interfaces if name in facts.links]
     if present and not any(
         address.ip in network for every in present for address in every.addresses for network in lan.networks
@@ -259,7 +260,8 @@ def refusals(facts: Facts) -> Iterator[Finding]:
 
 
 def boxes(facts: Facts) -> Iterator[Finding]:
-    """The boxes of the config are on the LAN."""
+    """The boxes of the config are on the LAN, and only they may ask."""
+    yield from _warned(facts, "open-lan", "boxes", State.WARNING)
     silent = [box for box in facts.config.stb if box.address not in facts.heard]
     if silent and len(silent) == len(facts.config.stb):
         who = ", ".join(f"{box.name} ({box.address})" if box.name else str(box.address) for box in silent)

@@ -16,6 +16,7 @@ from nftrtsp.ruleset.model import Chain, Hook, Rule, Table
 from nftrtsp.ruleset.objects import asker_set, objects
 
 _ALL_BITS = 0xFFFFFFFF
+_UNPRIVILEGED = 1024  # no film goes to a port below: those are for services of the router
 _CONE_TIMEOUT = "5m"  # NAT gateways keep UDP mappings for at least 5 minutes: RFC 4787, REQ-5
 
 
@@ -87,16 +88,22 @@ def _sources(config: Config) -> Chain:
     return Chain("sources", rules, hook, note="Who can be on the IPTV side at all, whatever else is open.")
 
 
+def _strict(config: Config, source: str) -> str:
+    """Return the match that limits films to servers of the config, where it asks for that."""
+    return f"{source} @{names.SERVERS_SET} " if config.iptv.strict_sources else ""
+
+
 def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
     """Send what comes for an open port to its set-top box."""
     snat = config.iptv.snat_address
     ours = f"{_from_iptv(config)} " + (f"ip daddr {snat}" if snat else "fib daddr type local")
+    films = f"{ours} {_strict(config, 'ip saddr')}udp dport >= {_UNPRIVILEGED}"
     rules = []
     if kind is HelperKind.PINHOLE:
         rules.append(
             Rule(
                 "pinhole",
-                ours,
+                films,
                 f"dnat ip to udp dport map @{names.PINHOLE_MAP}",
                 note="The film, from whatever server, to the box that asked for that port. Only what is "
                 "addressed to the router: live TV on the same port number is left alone.",
@@ -104,15 +111,21 @@ def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
             )
         )
     if config.iptv.full_cone:
-        rules.append(
+        rules += [
+            Rule(
+                "cone-router",
+                f"{ours} meta l4proto udp socket transparent {{ 0, 1 }}",
+                "return",
+                note="A port at which a program of this router listens stays the router's own.",
+            ),
             Rule(
                 "cone",
-                ours,
+                films,
                 f"dnat ip to udp dport map @{names.CONE_MAP}",
                 note="Full cone: anybody on the IPTV side may answer to a port that a box sent from.",
                 counter=False,
-            )
-        )
+            ),
+        ]
     if not rules:
         return None
     return Chain("prerouting", tuple(rules), Hook("nat", "prerouting", "dstnat"))
@@ -221,6 +234,8 @@ def _mark(bits: MarkBits) -> str:
 
 
 def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
+    # Of the tuple, not of the packet: the kernel's and the userspace helper translate a film's source too.
+    strict = _strict(config, "ct original ip saddr")
     media = f'{_mark(config.rtsp.mark)} ct timeout set "{names.PAUSE_TIMEOUT}" accept'
     rules = [
         Rule("from-iptv-established", "ct state established", "accept", note="Answers, and films that play."),
@@ -235,7 +250,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
         rules.append(
             Rule(
                 "from-iptv-media",
-                f'ct state related ct helper "{names.CT_HELPER_TYPE}" meta l4proto udp',
+                f'ct state related ct helper "{names.CT_HELPER_TYPE}" {strict}meta l4proto udp',
                 media,
                 note="A film that the helper expected: marked as media, kept through a pause.",
             )
@@ -244,7 +259,8 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
         rules.append(
             Rule(
                 "from-iptv-dnat",
-                f"oifname @{names.LAN_SET} ip daddr @{asker_set(config)} ct status dnat meta l4proto udp",
+                f"oifname @{names.LAN_SET} ip daddr @{asker_set(config)} "
+                f"ct status dnat {strict}meta l4proto udp",
                 media,
                 note="A film that came through an open port: marked as media, kept through a pause.",
             )
@@ -319,12 +335,12 @@ def _cone_fill(config: Config) -> list[Chain]:
         return []
     rule = Rule(
         "cone-fill",
-        f"{_to_iptv(config)} ct direction original "
-        f"ct original ip saddr @{asker_set(config)} meta l4proto udp",
+        f"iifname @{names.LAN_SET} {_to_iptv(config)} ct direction original "
+        f"ct original ip saddr @{asker_set(config)} udp sport >= {_UNPRIVILEGED}",
         f"update @{names.CONE_MAP} "
         f"{{ udp sport timeout {_CONE_TIMEOUT} : ct original ip saddr . ct original proto-src }}",
-        note="After source NAT, so that the port is the one the IPTV side sees, also where NAT had to change "
-        "it. A filter chain sees every packet, so a port in use never times out; a nat chain would see only "
-        "a flow's first.",
+        note="By what comes from the LAN alone. After source NAT, so that the port is the one the IPTV side "
+        "sees, also where NAT had to change it. A filter chain sees every packet, so a port in use never "
+        "times out; a nat chain would see only a flow's first.",
     )
     return [Chain("cone-fill", (rule,), Hook("filter", "postrouting", "srcnat + 1"))]

@@ -6,10 +6,12 @@ is changed, and `doctor` uses it too.
 
 from __future__ import annotations
 
+import fcntl
 import re
 import socket
+import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import msgspec
@@ -26,6 +28,7 @@ _FLOWTABLE = re.compile(r"^\tflowtable (\S+) \{")
 _OURS = (TABLE_FAMILY, TABLE_NAME)
 _VERDICT_MAP = re.compile(r"vmap @(\S+)")
 _IPV4 = ("ip", "inet")
+_ADDRESS_AND_MASK = (0x8915, 0x891B)  # SIOCGIFADDR, SIOCGIFNETMASK: linux/sockios.h
 _PROC = Path("/proc/sys/net/ipv4")
 
 
@@ -41,9 +44,13 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the machine shows. ``rp_filter`` by interface and ``all``; None where it cannot be read."""
+    """What the machine shows. ``rp_filter`` by interface and ``all``; None where it cannot be read.
+
+    ``iptv`` is the IPTV interface's address with its network, ``10.214.0.2/9``; empty where it has none.
+    """
 
     interfaces: frozenset[str] = frozenset()
+    iptv: str = ""
     ip_forward: int | None = None
     rp_filter: dict[str, int] = {}
     default_route: bool = False
@@ -73,6 +80,7 @@ def gather(nft: Nft | None, config: Config, kind: HelperKind) -> Facts:
     rp_filter = {name: value for name in names if (value := _sysctl(f"conf/{name}/rp_filter")) is not None}
     return Facts(
         interfaces=frozenset(name for _, name in socket.if_nameindex()),
+        iptv=_address(iptv),
         ip_forward=_sysctl("ip_forward"),
         rp_filter=rp_filter,
         default_route=_has_default_route(),
@@ -82,9 +90,9 @@ def gather(nft: Nft | None, config: Config, kind: HelperKind) -> Facts:
 
 
 def judge(config: Config, facts: Facts) -> list[Obstacle]:
-    """Return what keeps films away, whatever our ruleset says. Pure."""
+    """Return what keeps films away, whatever our ruleset says, and what opens it to more than boxes. Pure."""
     obstacles = [_absent(name, facts) for name in (config.iptv.interface, *config.lan.interfaces)]
-    obstacles += [_forwarding(facts), _reverse_path(config, facts)]
+    obstacles += [_forwarding(facts), _reverse_path(config, facts), _overlap(config, facts), _open(config)]
     obstacles += [_dropping(drop) for drop in facts.drops]
     obstacles += [
         Obstacle(
@@ -232,6 +240,36 @@ def _reverse_path(config: Config, facts: Facts) -> Obstacle | None:
     )
 
 
+def _overlap(config: Config, facts: Facts) -> Obstacle | None:
+    """Our first rule drops what comes from the IPTV side with a source of the LAN."""
+    if not facts.iptv:
+        return None
+    theirs = IPv4Interface(facts.iptv).network
+    for network in config.lan.networks:
+        if network.overlaps(theirs):
+            return Obstacle(
+                "lan-overlap",
+                "lan.networks",
+                f"names {network}, within which {config.iptv.interface} has {facts.iptv}: what comes from "
+                "there would be dropped as forged",
+                "name the set-top boxes' own network only",
+            )
+    return None
+
+
+def _open(config: Config) -> Obstacle | None:
+    if config.stb:
+        return None
+    networks = _together(tuple(str(network) for network in config.lan.networks))
+    return Obstacle(
+        "open-lan",
+        "[[stb]]",
+        f"names no set-top box, so every host of {networks} can have the IPTV side let in to itself, and "
+        "take a port before the box that needs it",
+        "name the boxes, and only they can",
+    )
+
+
 def _dropping(drop: Drop) -> Obstacle:
     return Obstacle(
         "foreign-drop",
@@ -254,6 +292,17 @@ def _let_through(drop: Drop) -> str:
     if (drop.family, drop.table, drop.chain) == ("ip", "filter", "FORWARD"):
         return "accept it there, with Docker in its chain DOCKER-USER"
     return "accept it there too"
+
+
+def _address(interface: str) -> str:
+    """Return the first IPv4 address of an interface with its prefix; netdevice(7)."""
+    request = struct.pack("16s16x8x", interface.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        try:
+            found = [fcntl.ioctl(asker.fileno(), what, request)[20:24] for what in _ADDRESS_AND_MASK]
+        except OSError:
+            return ""  # absent, or without an address
+    return str(IPv4Interface("/".join(socket.inet_ntoa(part) for part in found)))
 
 
 def _sysctl(key: str) -> int | None:

@@ -15,6 +15,7 @@ __all__ = [
     "PAUSE_TIMEOUT",
     "PINHOLE_MAP",
     "RTSP_PORTS_SET",
+    "SERVERS_SET",
     "STBS_SET",
     "TABLE_FAMILY",
     "TABLE_NAME",
@@ -31,4 +32,5 @@ LAN_SET = "lan"  # interfaces of the LAN
 LAN_NETWORKS_SET = "lan_networks"  # networks of the LAN
 STBS_SET = "stbs"  # configured set-top boxes; absent where none is
 RTSP_PORTS_SET = "rtsp_ports"  # TCP ports of RTSP servers
+SERVERS_SET = "servers"  # networks that films may come from; absent without iptv.strict_sources
 MULTICAST_SET = "multicast"  # groups of live TV; absent where none is

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import collapse_addresses
+
 from nftrtsp.config import Config, HelperKind
 from nftrtsp.ruleset import names
 from nftrtsp.ruleset.model import CtHelper, CtTimeout, Map, Object, Set
@@ -39,6 +41,10 @@ def objects(config: Config, kind: HelperKind) -> list[Object]:
     made.append(
         Set(names.RTSP_PORTS_SET, "inet_service", ports, note="TCP ports on which films are asked for.")
     )
+    if config.iptv.strict_sources:
+        networks = tuple(str(network) for network in collapse_addresses(config.iptv.servers))
+        note = "Films may come from here only, as iptv.strict_sources has it."
+        made.append(Set(names.SERVERS_SET, "ipv4_addr", networks, flags=("interval",), note=note))
     if config.iptv.multicast:
         groups = tuple(str(network) for network in sorted(config.iptv.multicast))
         made.append(

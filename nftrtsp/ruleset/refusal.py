@@ -19,6 +19,7 @@ from nftrtsp.ruleset.names import CT_HELPER_TYPE
 #: ``FILE:LINE:FROM-TO: Error: …`` of a file, ``Error: …`` of one line, ``netlink: Error: …`` of the cache.
 _ERROR = re.compile(r"^(?:\S*?:(?P<line>\d+):\d+-\d+: |netlink: )?Error: (?P<text>.*)$", re.M)
 _QUOTED = 120  # characters of a line
+_SOCKET_MATCH = "socket transparent"  # how the rule `cone-router` asks for the router's own ports
 RULESET = "ruleset"  # the place of an error, before its line
 _ERRNO = {os.strerror(number): number for number in errno.errorcode}
 _HELPER = re.compile(r'^\s*(?:ct helper\b|type\s+"(?P<type>[^"]+)"\s+protocol)')
@@ -41,6 +42,14 @@ def explain(error: str, text: str) -> NftrtspError:
     helper = _helper_type(text, match["line"]) if number == errno.ENOENT else None
     if helper is not None:
         return helper_absent(helper, place=place)
+    if number == errno.ENOENT and _SOCKET_MATCH in line:
+        return UnsupportedError(
+            "this kernel has no nft match for sockets, which iptv.full_cone needs",
+            place=place,
+            remedy="load it (modprobe nft_socket; on OpenWrt the package kmod-nft-socket), or leave "
+            "full_cone out",
+            errno=number,
+        )
     if "cache initialization failed" in words:
         return UnsupportedError("this kernel has no nf_tables", remedy="modprobe nf_tables", errno=number)
     quoted = f" in `{line}`" if line else ""

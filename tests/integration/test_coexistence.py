@@ -85,6 +85,24 @@ def test_what_is_named_is_what_the_kernel_does(router: Stand, program: str) -> N
     assert ("counter packets 3 " in seen) is not dropped, seen + text
 
 
+def test_a_config_that_lets_every_host_ask_is_warned_of_before_it_is_applied(router: Stand) -> None:
+    named = router.config.read_text()
+    assert "[[stb]]" not in router.nftrtsp("diff", code=1)
+    router.config.write_text(named.partition("[[stb]]")[0])
+    for command in (["diff"], ["apply", "--yes"]):
+        text = router.nftrtsp(*command, code=1 if command == ["diff"] else 0)
+        assert text.count("warning: [[stb]]: names no set-top box") == 1, text
+    assert '"id": "open-lan"' in router.nftrtsp("diff", "--json")
+
+
+def test_an_iptv_network_within_the_lans_is_warned_of(router: Stand) -> None:
+    text = router.config.read_text()
+    router.config.write_text(text.replace('"192.168.1.0/24"', '"192.168.1.0/24", "10.0.0.0/8"'))
+    told = " ".join(router.nftrtsp("diff", code=1).split())
+    assert "lan.networks: names 10.0.0.0/8, within which vlan2 has 10.214.0.2/9" in told
+    assert "would be dropped as forged; name the set-top boxes' own network only" in told
+
+
 def test_sysctls_that_keep_films_away_are_named(router: Stand) -> None:
     router.nftrtsp("apply", "--yes")
     assert "warning" not in router.nftrtsp("diff")

@@ -76,6 +76,8 @@ CONFIGS = st.fixed_dictionaries(
                 "policy": st.sampled_from(["drop", "accept"]),
                 "multicast": subset("239.0.0.0/16", "232.0.0.0/8", "239.1.2.0/24", "224.0.1.0/24"),
                 "services": subset("igmp", "icmp", "dhcp", "rip"),
+                "servers": subset("172.26.80.0/21", "172.26.83.0/24", "212.27.38.253/32"),
+                "strict_sources": st.booleans(),
             }
         ),
         "lan": st.fixed_dictionaries(
@@ -89,7 +91,7 @@ CONFIGS = st.fixed_dictionaries(
         "rtsp": st.fixed_dictionaries(
             {
                 "ports": st.lists(st.integers(1, 65535), unique=True, min_size=1, max_size=5),
-                "pause": st.sampled_from(["30s", "10m", "1h", "2d"]),
+                "pause": st.sampled_from(["30s", "10m", "1h", "1d"]),
                 "mark": st.sampled_from(["0x100000/0x100000", "0x1/0x3", "0xff000000/0xff000000"]),
                 "log_group": st.integers(1, 65535),
             }

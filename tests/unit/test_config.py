@@ -105,7 +105,7 @@ def test_every_profile_says_in_a_comment_what_each_key_is_for(name: str) -> None
 
 @pytest.mark.parametrize(
     ("text", "seconds", "again"),
-    [("30s", 30, "30s"), ("5m", 300, "5m"), ("1h", 3600, "1h"), ("2d", 172800, "2d"), ("90m", 5400, "90m")],
+    [("30s", 30, "30s"), ("5m", 300, "5m"), ("1h", 3600, "1h"), ("1d", 86400, "1d"), ("90m", 5400, "90m")],
 )
 def test_times_are_read_and_written(text: str, seconds: int, again: str) -> None:
     pause = parse({**SITE, "rtsp": {"pause": text}}).rtsp.pause
@@ -154,6 +154,7 @@ _keys = st.sampled_from(
     [
         *("iptv.interface", "iptv.nat", "iptv.policy", "iptv.full_cone", "iptv.multicast", "iptv.services"),
         *("iptv.servers", "lan.interfaces", "lan.networks", "rtsp.ports", "rtsp.helper", "rtsp.pause"),
+        "iptv.strict_sources",
         *("rtsp.mark", "rtsp.max_per_stb", "rtsp.queue", "stb", "profile", "iptv", "lan", "rtsp", "x"),
     ]
 )

@@ -170,7 +170,25 @@ CASES = {
         document(rtsp="pause = 3600"),
         "rtsp.pause: 3600 is not a time; write it as '30s', '5m' or '1h'",
     ),
-    "pause too short": (document(rtsp='pause = "1s"'), "rtsp.pause: 1s is out of range; 10s to 30d"),
+    "pause too short": (document(rtsp='pause = "1s"'), "rtsp.pause: 1s is out of range; 10s to 1d"),
+    "pause too long": (
+        document(rtsp='pause = "25h"'),
+        (
+            "rtsp.pause: 25h is longer than a way may stay open without a sign of its box "
+            '(1d, 86,400 seconds); write pause = "1d" or less'
+        ),
+    ),
+    "strict about servers that nobody named": (
+        document(iptv=IPTV + "\nstrict_sources = true"),
+        (
+            "iptv.strict_sources: is true, but iptv.servers names no network, so no film could come from "
+            "anywhere; list the servers' networks in iptv.servers, or leave strict_sources out"
+        ),
+    ),
+    "strict in words": (
+        document(iptv=IPTV + '\nstrict_sources = "yes"'),
+        "iptv.strict_sources: must be true or false, not a text; write strict_sources = true",
+    ),
     "no mark": (
         document(rtsp='mark = "x"'),
         "rtsp.mark: 'x' is not a mark; write it as '0x100000/0x100000'",

@@ -444,7 +444,9 @@ def test_without_known_servers_the_route_is_not_judged() -> None:
         {"iptv": {"interface": "vlan2"}, "lan": {"interfaces": ["br0"], "networks": ["192.168.1.0/24"]}}
     )
     facts = msgspec.structs.replace(HEALTHY, config=config, routes=())
-    (found,) = not_ok(diagnose(facts))
+    found, everybody = not_ok(diagnose(facts))
+    assert (everybody.check, everybody.state) == ("boxes", State.WARNING)
+    assert everybody.text.startswith("[[stb]] names no set-top box, so every host of 192.168.1.0/24")
     assert (found.check, found.state) == ("route", State.UNKNOWN)
     assert conclude(facts, diagnose(facts)).works is True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Any
 
 import msgspec
@@ -39,12 +40,26 @@ def test_where_all_is_well_nothing_is_said() -> None:
     assert found(ip_forward=None, rp_filter={}) == []  # not readable is no obstacle
 
 
+def test_a_config_that_names_no_box_lets_every_host_ask_and_is_told_so() -> None:
+    networks = ("192.168.1.0/24", "192.168.7.0/24")
+    lan = msgspec.structs.replace(CONFIG.lan, networks=tuple(map(IPv4Network, networks)))
+    (said,) = environment.judge(msgspec.structs.replace(CONFIG, lan=lan, stb=()), WELL)
+    assert str(said) == (
+        "[[stb]]: names no set-top box, so every host of 192.168.1.0/24 and 192.168.7.0/24 can have the IPTV "
+        "side let in to itself, and take a port before the box that needs it; name the boxes, and only they "
+        "can"
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({"interfaces": frozenset({"lo", "br0"})}, ["interface"]),
         ({"interfaces": frozenset({"lo"})}, ["interface", "interface"]),
         ({"ip_forward": 0}, ["ip-forward"]),
+        ({"iptv": "10.214.0.2/9"}, []),
+        ({"iptv": "192.168.1.7/24"}, ["lan-overlap"]),
+        ({"iptv": "192.168.200.7/16"}, ["lan-overlap"]),
         ({"rp_filter": {"all": 1, "vlan2": 0}}, ["rp-filter"]),
         ({"rp_filter": {"all": 0, "vlan2": 1}}, ["rp-filter"]),
         ({"rp_filter": {"all": 2, "vlan2": 0}}, []),

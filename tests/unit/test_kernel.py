@@ -30,6 +30,7 @@ table inet nftrtsp {
 	}
 	chain a {
 		tcp dport 554 accept
+		meta l4proto udp socket transparent { 0, 1 } counter return
 	}
 }
 """
@@ -65,6 +66,11 @@ def test_a_kernel_that_does_not_answer_is_one_sentence(
             "/x:2:12-15: Error: Could not process rule: No such file or directory\n\tct helper rtsp {\n",
             HelperAbsentError,
             "ruleset line 2: the kernel knows no conntrack helper of type 'rtsp'",
+        ),
+        (
+            "/x:7:38-55: Error: Could not process rule: No such file or directory\n",
+            UnsupportedError,
+            "this kernel has no nft match for sockets, which iptv.full_cone needs; load it",
         ),
         (
             "/x:6:3-5: Error: syntax error, unexpected newline\n",

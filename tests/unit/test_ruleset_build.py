@@ -237,6 +237,37 @@ def test_full_cone_adds_map_fill_dnat_and_accept(kind: HelperKind) -> None:
     assert not {"cone", "cone-fill"} & set(plain.rules())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_full_cone_leaves_the_router_its_ports(kind: HelperKind) -> None:
+    table = build(config(iptv={"interface": "vlan2", "full_cone": True}), kind)
+    order = ids(table, "prerouting")
+    assert order.index("cone-router") + 1 == order.index("cone")
+    assert "socket transparent { 0, 1 }" in table.rules()["cone-router"].match
+    assert "udp dport >= 1024" in table.rules()["cone"].match
+    fill = table.rules()["cone-fill"].match
+    assert fill.startswith('iifname @lan oifname "vlan2" ct direction original')
+    assert fill.endswith("udp sport >= 1024")
+
+
+def test_only_full_cone_needs_the_match_for_sockets() -> None:
+    for kind in KINDS:
+        assert "socket transparent" not in render(build(config(), kind))
+
+
+def test_strict_sources_limit_every_way_of_a_film_to_the_servers() -> None:
+    iptv = {"interface": "vlan2", "full_cone": True, "servers": ["172.26.80.0/21", "172.26.83.0/24"]}
+    for kind in KINDS:
+        loose = build(config(iptv=iptv), kind)
+        assert names.SERVERS_SET not in objects(loose)
+        assert all("@servers" not in rule.match for rule in loose.rules().values())
+        strict = build(config(iptv={**iptv, "strict_sources": True}), kind)
+        servers = objects(strict)[names.SERVERS_SET]
+        assert isinstance(servers, Set)
+        assert servers.elements == ("172.26.80.0/21",)  # nft takes no overlaps
+        films = {"pinhole", "cone", "from-iptv-media", "from-iptv-dnat"} & set(strict.rules())
+        assert films == {rule.id for rule in strict.rules().values() if "@servers" in rule.match}
+
+
 def test_counters_go_on_from_what_they_had() -> None:
     table = build(config(), HelperKind.USERSPACE)
     text = render(table, counters={"from-iptv-drop": (3, 180)})
