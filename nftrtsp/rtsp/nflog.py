@@ -9,7 +9,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from nftrtsp.conntrack import wire
@@ -25,6 +25,8 @@ _CMD_BIND = 1  # NFULNL_CFG_CMD_*
 _COPY_PACKET = 2  # NFULNL_COPY_*
 _PAYLOAD = 9  # NFULA_*
 _PREFIX = 10
+
+_LARGEST_DATAGRAM = 1 << 18
 
 #: Bytes that copies may occupy in the kernel before it drops more of them and says ENOBUFS.
 RECEIVE_BUFFER = 16 << 20
@@ -43,6 +45,7 @@ class Nflog:
         #: How often the kernel said ENOBUFS: copies were lost, it never says how many.
         self.overruns = 0
         self._prefix = prefix.encode()
+        self._buffer = memoryview(bytearray(_LARGEST_DATAGRAM))
         self._socket = open_netlink()
         try:
             widen(self._socket, RECEIVE_BUFFER)
@@ -69,7 +72,7 @@ class Nflog:
         packets: list[bytes] = []
         for _ in range(limit):
             try:
-                data = self._socket.recv(1 << 18)
+                size = self._socket.recv_into(self._buffer)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -77,7 +80,7 @@ class Nflog:
                     raise
                 self.overruns += 1
                 continue
-            packets.extend(payloads(data, self._prefix))
+            packets.extend(payloads(bytes(self._buffer[:size]), self._prefix))
         return packets
 
     def _configure(self, *attributes: bytes) -> None:
@@ -146,3 +149,18 @@ def payloads(data: bytes, prefix: bytes) -> Iterator[bytes]:
                 start, end = parts[_PAYLOAD]
                 yield data[start:end]
         position += size + 3 & ~3
+
+
+def asker(copy: bytes, ports: Container[int]) -> bytes | None:
+    """Return the packed address of the box that an IPv4 packet with TCP belongs to; None: it is no RTSP.
+
+    ``ports`` are those of RTSP servers: the other end is the box. No more is looked at than that takes.
+    """
+    head = (copy[0] & 0x0F) * 4 if copy else 0
+    if head < 20 or len(copy) < head + 4:
+        return None
+    if copy[head + 2] << 8 | copy[head + 3] in ports:
+        return copy[12:16]
+    if copy[head] << 8 | copy[head + 1] in ports:
+        return copy[16:20]
+    return None

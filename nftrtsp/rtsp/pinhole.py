@@ -3,44 +3,56 @@
 It is not in the path: the SETUP goes on while the map's element is made, some 0.1 ms later; the film comes
 only after the server's answer. What it knows of each way (who asked, which session) is written beside the
 element as its comment, so a helper that starts anew takes over what its forerunner opened.
+
+Copies are read off at once and wait for the turn of the box they belong to (:mod:`nftrtsp.rtsp.fairness`). A
+connection is believed only when conntrack knows it as established in both directions.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import time
-from ipaddress import IPv4Address
+from collections import OrderedDict
+from collections.abc import Iterable
+from socket import inet_ntoa
 from typing import Any
 
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack.flow import IPPROTO_TCP, Flow, Tuple
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError, NftrtspError
+from nftrtsp.rtsp import adoption
 from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.rtsp.adoption import Left
 from nftrtsp.rtsp.dialogue import Dialogue
 from nftrtsp.rtsp.dialogues import Dialogues
-from nftrtsp.rtsp.nflog import Nflog
+from nftrtsp.rtsp.elements import Elements
+from nftrtsp.rtsp.fairness import Turns
+from nftrtsp.rtsp.inscription import comment, read_comment
+from nftrtsp.rtsp.nflog import Nflog, asker
 from nftrtsp.rtsp.note import Note, note
 from nftrtsp.rtsp.packet import read_packet
 from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap, TableWatch
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
 from nftrtsp.rtsp.tidier import Tidier
-from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways, counted, way_record
+from nftrtsp.rtsp.ways import MAX_LIFETIME, Connection, Way, Ways, counted, way_record
+from nftrtsp.rtsp.witness import Witness, has_ended
 from nftrtsp.ruleset.names import LOG_PREFIX, TABLE_NAME
 
 KIND = "pinhole"
 _SWEEP = 10.0  # seconds between looks at what has expired
 _LOOKS = 10  # so many looks, one a second, reach all control connections
+_ASKED = 50  # connections at most that conntrack is asked about in one look: some 2 ms
+_COPIES = 512  # datagrams at most that are read off NFLOG before what they say is looked at
+_TURN = 0.004  # seconds of work before the loop looks at its descriptors and timers again
+_SOON = 0.1  # seconds after which what need not be at once is written, together
+_MET = 1024  # boxes at most that are remembered for having had a connection
+_NAMED = 3  # boxes at most that the log names for sending too much, in each sweep
 _FORGOTTEN = 300.0  # seconds of silence after which a connection that conntrack does not know has ended
-_CLOSING = frozenset({4, 5, 6, 7, 8})  # TCP_CONNTRACK_FIN_WAIT .. CLOSE: the connection has ended
-_COMMENT = re.compile(r"^([\d.]+):(\d+) ([\d.]+):(\d+) (\S+) (-|\d+)$")
-_SESSION_MAX = 64  # characters of a session id that fit beside the addresses
 _NO_TABLE = f"there is no pinhole map in table inet {TABLE_NAME}; load the ruleset with `nftrtsp apply`"
 
 
@@ -58,11 +70,19 @@ class PinholeHelper:
         self.ways = Ways(KIND)
         self.dialogues = Dialogues(Policy.of(config), self.ways, config.rtsp.ports)
         self.map = PinholeMap()
+        self.elements = Elements(self.map)
         self.conntrack = Conntrack()
+        self.witness = Witness(self.conntrack)
         self.watch = TableWatch()
         self.log = Nflog(config.rtsp.log_group, LOG_PREFIX)
         self.tidier = Tidier(config)
-        self._fresh: dict[int, float] = {}  # port: when the element's time began anew
+        self._ports = frozenset(config.rtsp.ports)
+        self._configured = frozenset(one.address.packed for one in config.stb)
+        self._met: OrderedDict[bytes, bytes] = OrderedDict()  # boxes that conntrack vouched for
+        self._turns: Turns[bytes] = Turns(self._is_known)
+        self._turns_due = False
+        self._flush_due = False
+        self._dropped: dict[bytes, int] = {}  # copies that were not read, by box
         self._asked_about = 0  # of the dialogues that hold ways, those up to here were looked at
         self._missing = False
 
@@ -74,27 +94,57 @@ class PinholeHelper:
     # --- packets ---
 
     def packets(self) -> None:
-        """Read what NFLOG has and do what it asks for."""
+        """Read what NFLOG has off, then do what the copies whose turn it is ask for."""
         overruns = self.log.overruns
-        for copy in self.log.receive():
+        now = time.monotonic()
+        for copy in self.log.receive(_COPIES):
             self.service.counters.packets += 1
-            packet = read_packet(copy)
-            if packet is None:
+            box = asker(copy, self._ports)
+            if box is None:
                 continue
-            dialogue, actions = self.dialogues.receive(packet, time.monotonic())
-            if actions:
-                self.perform(dialogue, actions)
+            for whose, _ in self._turns.put(box, len(copy), copy, now):
+                self._dropped[whose] = self._dropped.get(whose, 0) + 1
         if self.log.overruns != overruns:
             self.service.tell(note("overrun", reason="NFLOG"))
+        self._take_turns()
+
+    def _is_known(self, box: bytes) -> bool:
+        """Whether a box has a queue of its own; all others are strangers, and share."""
+        return box in self._configured or box in self._met or bool(self.ways.of(box))
+
+    def _take_turns(self) -> None:
+        """Do what waits, for a few milliseconds: then the loop looks at its timers and descriptors."""
+        self._turns_due = False
+        now = time.monotonic()
+        end = now + _TURN
+        while now < end and (turn := self._turns.take(now)) is not None:
+            self._understand(turn[1], now)
+            now = time.monotonic()
+        if len(self._turns) and not self._turns_due:
+            self._turns_due = True
+            self.service.after(0, self._take_turns)
+
+    def _understand(self, copy: bytes, now: float) -> None:
+        packet = read_packet(copy)
+        if packet is None:
+            return
+        dialogue, actions = self.dialogues.receive(packet, now)
+        if actions:
+            self.perform(dialogue, actions)
 
     def perform(self, dialogue: Dialogue | None, actions: list[Action]) -> None:
         """Carry out what a dialogue asks for."""
         answered = False
+        closed = self._close_early(actions)
         for action in actions:
             if isinstance(action, OpenWay):
                 self._open(dialogue, action)
             elif isinstance(action, CloseWay):
-                self._close(action)
+                if action.way.port not in closed:
+                    self._close([action.way.port])
+                if action.cut:
+                    self.tidier.cut(action.way)
+                self._tell(action.note, action.way)
             elif isinstance(action, Note):
                 self.service.tell(action)
                 answered = answered or action.event == "response"
@@ -103,48 +153,69 @@ class PinholeHelper:
         if answered and dialogue is not None:
             self._remember_sessions(dialogue)
 
+    def _close_early(self, actions: list[Action]) -> set[int]:
+        """Close, in one transaction, what is closed before it is opened again; return the ports."""
+        opened: set[int] = set()
+        closed: set[int] = set()
+        for action in actions:
+            if isinstance(action, OpenWay):
+                opened.add(action.way.port)
+            elif isinstance(action, CloseWay) and action.way.port not in opened:
+                closed.add(action.way.port)
+        self._close(closed)
+        return closed
+
+    def _close(self, ports: Iterable[int]) -> None:
+        with contextlib.suppress(NftrtspError):  # a map that has gone has no elements
+            self.elements.close(ports, time.monotonic())
+
     def _open(self, dialogue: Dialogue | None, action: OpenWay) -> None:
         way = action.way
         try:
-            self.map.put(self._pinhole(way))
+            self.elements.open(self._pinhole(way), time.monotonic())
         except NftrtspError as error:
             if dialogue is not None:
                 self.service.tell(dialogue.failed(way, str(error)))
             return
-        self._fresh[way.port] = time.monotonic()
-        if not action.new:
-            return
-        way.router = self._router_address(way)
-        self.tidier.opened(way)
-        self._tell(action.note, way)
-
-    def _close(self, action: CloseWay) -> None:
-        way = action.way
-        with contextlib.suppress(NftrtspError):
-            self.map.remove(way.port)
-        self._fresh.pop(way.port, None)
-        if action.cut:
-            self.tidier.cut(way)
-        self._tell(action.note, way)
+        if action.new:
+            way.router = self._router_address(way)
+            self.tidier.opened(way)
+            self._tell(action.note, way)
+        else:
+            self._flush_soon()
 
     def _tell(self, what: Note, way: Way) -> None:
         self.service.tell(_with_way(what, self.record(way)))
 
     def _remember_sessions(self, dialogue: Dialogue) -> None:
-        """Write the sessions that an answer named beside their elements, for the next helper."""
+        """Have the sessions that an answer named written beside their elements, for the next helper."""
         for claim in dialogue.claims:
-            if claim.session is None or claim.noted:
-                continue
-            claim.noted = True
-            with contextlib.suppress(NftrtspError):  # without it the next helper knows a little less
-                self.map.replace(self._pinhole(way) for way in self.ways.of_claim(claim))
+            if claim.session is not None and not claim.noted:
+                claim.noted = True
+                for way in self.ways.of_claim(claim):
+                    self.elements.write_again(way.port)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self.elements.due and not self._flush_due:
+            self._flush_due = True
+            self.service.after(_SOON, self._flush)
+
+    def _flush(self) -> None:
+        """Write again, in one transaction, what may wait: nobody's SETUP waits for it."""
+        self._flush_due = False
+        ways = [way for port in self.elements.take_due() if (way := self.ways.at(port)) is not None]
+        try:
+            self.elements.flush([self._pinhole(way) for way in ways], time.monotonic())
+        except NftrtspError:
+            self.reconcile()
+        self._flush_soon()
 
     # --- records ---
 
     def record(self, way: Way) -> dict[str, Any]:
         """Return the way's JSON."""
-        left = self._fresh.get(way.port, 0.0) + self._lifetime(way) - time.monotonic()
-        return way_record(way, KIND, left, self.roles)
+        return way_record(way, KIND, self.elements.left(way.port, time.monotonic()), self.roles)
 
     def records(self) -> list[dict[str, Any]]:
         """Return the JSON of all ways open."""
@@ -155,7 +226,7 @@ class PinholeHelper:
 
     def _lifetime(self, way: Way) -> float:
         """The element's own time: long enough to outlast a helper that is gone for a while."""
-        return max([self.pause, *(claim.timeout or 0 for claim in way.claims)])
+        return min(MAX_LIFETIME, max([self.pause, *(claim.timeout or 0 for claim in way.claims)]))
 
     # --- conntrack ---
 
@@ -166,15 +237,20 @@ class PinholeHelper:
         except NftrtspError as error:
             self.service.say(f"conntrack cannot be listed: {error}")
 
-    def _flow(self, connection: Connection) -> Flow | None:
-        try:
-            return self.conntrack.get_flow(_tuple(connection))
-        except NftrtspError:
-            return None
+    def confirm(self, connection: Connection) -> bool:
+        """Whether conntrack knows a connection as one that both ends take part in; only then it may ask."""
+        flow = self.witness.established(connection)
+        if flow is None:
+            return False
+        self._met[connection.client] = flow.reply.dst
+        self._met.move_to_end(connection.client)
+        if len(self._met) > _MET:
+            self._met.popitem(last=False)
+        return True
 
     def _router_address(self, way: Way) -> bytes:
         """Return the address the server sees: media comes to it. It is what conntrack translates to."""
-        flow = self._flow(way.master)
+        flow = self.witness.flow(way.master)
         return flow.reply.dst if flow is not None and len(flow.reply.dst) == 4 else bytes(4)
 
     # --- what time and others do ---
@@ -183,18 +259,24 @@ class PinholeHelper:
         """Close what has expired; let the elements of what lives begin their time anew."""
         now = time.monotonic()
         self.perform(None, self.dialogues.sweep(now))
-        old = [way for way in self.ways if now - self._fresh.get(way.port, 0.0) > self._lifetime(way) / 2]
-        try:
-            if old:
-                self.map.replace(self._pinhole(way) for way in old)
-                self._fresh.update((way.port, now) for way in old)
-        except NftrtspError:
+        if self._missing:
             self.reconcile()
+        for way in self.ways:
+            if self.elements.is_old(self._pinhole(way), now):
+                self.elements.write_again(way.port)
+        self._flush_soon()
+        self._say_dropped()
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
         if self.tidier.error is not None:
             self.service.say(f"conntrack entries in the way could not be deleted: {self.tidier.error}")
             self.tidier.error = None
+
+    def _say_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, {}
+        for box, copies in sorted(dropped.items(), key=lambda one: -one[1])[:_NAMED]:
+            reason = f"{inet_ntoa(box)} sends more than its share, {copies} copies of it were left out"
+            self.service.tell(note("overrun", reason=reason))
 
     def look(self) -> None:
         """Ask conntrack about some of the connections that hold ways: have they ended unseen?
@@ -203,13 +285,13 @@ class PinholeHelper:
         """
         holding = [one for one in self.dialogues if one.claims and not one.closed]
         first = self._asked_about if self._asked_about < len(holding) else 0
-        self._asked_about = first + 1 + len(holding) // _LOOKS
+        self._asked_about = first + 1 + min(_ASKED, len(holding) // _LOOKS)
         now = time.monotonic()
         for dialogue in holding[first : self._asked_about]:
-            flow = self._flow(dialogue.connection)
+            flow = self.witness.flow(dialogue.connection)
             # What conntrack was made to forget may live on: its next packet brings it back.
             silent = now - dialogue.last > _FORGOTTEN
-            if silent if flow is None else not _lives(flow):
+            if silent if flow is None else has_ended(flow):
                 self.perform(dialogue, dialogue.close("gone, says conntrack"))
 
     def table_changed(self) -> None:
@@ -219,8 +301,9 @@ class PinholeHelper:
 
     def reconcile(self) -> None:
         """See that each way has its element."""
+        now = time.monotonic()
         try:
-            there = {one.port for one in self.map.dump()}
+            there = self.elements.learn(self.map.dump(), now)
         except NftrtspError as error:
             self._say_missing(error)
             return
@@ -233,8 +316,7 @@ class PinholeHelper:
             if way.port in there:
                 continue
             with contextlib.suppress(NftrtspError):
-                self.map.put(self._pinhole(way))
-                self._fresh[way.port] = time.monotonic()
+                self.elements.open(self._pinhole(way), now)
                 back += 1
         if back:
             self.service.say(f"{counted(back)} put back after the ruleset was replaced")
@@ -259,74 +341,39 @@ class PinholeHelper:
         except NftrtspError as error:
             self._say_missing(error)
             return
-        groups: dict[tuple[Connection, str | None, int | None], dict[int, Pinhole]] = {}
+        groups: dict[Left, dict[int, Pinhole]] = {}
         for one in there:
             known = read_comment(one.comment)
-            if known is not None and known[0].client == one.stb:
+            if known is not None and known.connection.client == one.stb:
                 groups.setdefault(known, {})[one.port] = one
         now = time.monotonic()
-        taken = removed = 0
-        for (connection, session, timeout), pinholes in groups.items():
-            lives = _lives(flow := self._flow(connection))
-            if lives and self.config.may_ask(IPv4Address(connection.client)):
-                dialogue, actions = self.dialogues.begin(connection, now)
-                self.perform(dialogue, actions)
-                ports = {port: one.stb_port for port, one in pinholes.items()}
-                for way in dialogue.adopt(ports, now, session=session, timeout=timeout):
-                    way.router = flow.reply.dst if flow is not None else way.router
-                    one = pinholes[way.port]
-                    self._fresh[way.port] = now - max(0.0, one.timeout - one.expires)
-                    taken += 1
+        taken, gone, refused = 0, list[int](), list[int]()
+        for known, pinholes in groups.items():
+            ports = {port: one.stb_port for port, one in pinholes.items()}
+            if not self.confirm(known.connection):
+                gone += ports
+            elif refusal := adoption.refuse(self.dialogues.policy, self.ways, known.connection, ports, now):
+                refused += ports
+                self.service.say(f"not taken over from an earlier helper: {refusal.reason}")
             else:
-                for port in pinholes:
-                    removed += self.map.remove(port)
-        if taken or removed:
-            gone = f", closed {counted(removed)} whose connection had ended" if removed else ""
-            self.service.say(f"took over {counted(taken)} of an earlier helper{gone}")
+                taken += self._take_over(known, pinholes, ports, now)
+        for port in (*gone, *refused):
+            self.map.remove(port)
+        if taken or gone:
+            closed = f", closed {counted(len(gone))} whose connection had ended" if gone else ""
+            self.service.say(f"took over {counted(taken)} of an earlier helper{closed}")
 
-
-def comment(way: Way) -> str:
-    """Return what is written beside the element: who asked whom, the session, its timeout in seconds."""
-    claim: Claim | None = way.claims[-1] if way.claims else None
-    connection = claim.connection if claim else way.master
-    session = claim.session if claim else None
-    if session is None or len(session) > _SESSION_MAX or not session.isascii() or not session.isprintable():
-        session = None
-    if session is not None and (" " in session or '"' in session):
-        session = None
-    timeout = claim.timeout if claim else None
-    return (
-        f"{connection.client_text} {connection.server_text} "
-        f"{session or '-'} {timeout if timeout is not None else '-'}"
-    )
-
-
-def read_comment(text: str) -> tuple[Connection, str | None, int | None] | None:
-    """Return what :func:`comment` wrote, or None if it was somebody else."""
-    match = _COMMENT.match(text)
-    if match is None:
-        return None
-    try:
-        client, server = IPv4Address(match[1]).packed, IPv4Address(match[3]).packed
-    except ValueError:
-        return None
-    session = None if match[5] == "-" else match[5]
-    timeout = None if match[6] == "-" else int(match[6])
-    return Connection(client, int(match[2]), server, int(match[4])), session, timeout
-
-
-def _tuple(connection: Connection) -> Tuple:
-    return Tuple(
-        connection.client,
-        connection.server,
-        IPPROTO_TCP,
-        connection.client_port,
-        connection.server_port,
-    )
-
-
-def _lives(flow: Flow | None) -> bool:
-    return flow is not None and flow.tcp_state not in _CLOSING
+    def _take_over(self, known: Left, pinholes: dict[int, Pinhole], ports: dict[int, int], now: float) -> int:
+        dialogue, actions = self.dialogues.begin(known.connection, now)
+        self.perform(dialogue, actions)
+        ways = dialogue.adopt(ports, now, session=known.session, timeout=known.timeout)
+        for way in ways:
+            way.router = self._met.get(known.connection.client, way.router)
+            self.elements.adopt(pinholes[way.port], now)
+            if self.elements.left(way.port, now) > self._lifetime(way):
+                self.elements.write_again(way.port)  # it was to stay for longer than it may
+        self._flush_soon()
+        return len(ways)
 
 
 def _with_way(what: Note, record: dict[str, Any]) -> Note:

@@ -7,6 +7,7 @@ Source: linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c (nft_add_set_
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -49,6 +50,8 @@ _COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT
 _COMMENT_MAX = 128  # bytes; libnftables refuses to print longer ones (NFTNL_UDATA_COMMENT_MAXLEN)
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
+_PATIENCE = 5  # seconds; the kernel answers before send() returns
+_EVENTS = 64  # datagrams at most that one look at what others changed reads
 _BATCH = 256  # elements of one transaction, well below the socket's send buffer
 
 _HEADER = struct.Struct("=IHHI4x")  # struct nlmsghdr
@@ -79,6 +82,8 @@ class PinholeMap:
 
     def __init__(self) -> None:
         self._socket = open_netlink()
+        # Not settimeout(): with it Python waits for data even where MSG_DONTWAIT says not to.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _PATIENCE, 0))
         self._sequence = 0
 
     def close(self) -> None:
@@ -118,6 +123,10 @@ class PinholeMap:
             raise
         return True
 
+    def remove_all(self, ports: Iterable[int]) -> None:
+        """Remove the elements of ``ports`` in one transaction. ENOENT: one was not there, so all stay."""
+        self._commit([_element(NFT_MSG_DELSETELEM, Pinhole(port, b"", 0)) for port in ports])
+
     def dump(self) -> list[Pinhole]:
         """Return the elements; ENOENT where there is no map."""
         payload = wire.text(_LIST_TABLE, TABLE_NAME) + wire.text(_LIST_SET, PINHOLE_MAP)
@@ -133,7 +142,7 @@ class PinholeMap:
         self._send(ask)
         found: list[Pinhole] = []
         while True:
-            data = self._socket.recv(1 << 17)
+            data = self._receive()
             for kind, start, end in self._messages(data):
                 if kind == wire.NLMSG_DONE:
                     return found
@@ -160,7 +169,7 @@ class PinholeMap:
         self._send(begin + body + end)
         refused = 0
         while True:
-            data = self._socket.recv(1 << 16)
+            data = self._receive()
             for kind, start, _end in self._messages(data):
                 if kind != wire.NLMSG_ERROR:
                     continue
@@ -170,13 +179,19 @@ class PinholeMap:
                 break
         if refused:
             while self._pending():
-                self._socket.recv(1 << 16)
+                self._receive()
             raise _refused(refused)
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(1 << 17)
+        except OSError as error:  # ENOBUFS: an answer was lost; or none came in time
+            raise _refused(error.errno or errno.ETIMEDOUT) from None
 
     def _pending(self) -> bool:
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except BlockingIOError:
+        except OSError:
             return False
 
     def _send(self, data: bytes) -> None:
@@ -217,13 +232,13 @@ class TableWatch:
         return self._socket.fileno()
 
     def changed(self) -> bool:
-        """Read what has come; return whether our table or a set of it came or went (or that may be)."""
+        """Read of what has come; return whether our table or a set of it came or went (or that may be)."""
         changed = False
-        while True:
+        for _ in range(_EVENTS):
             try:
                 data = self._socket.recv(1 << 17)
             except BlockingIOError:
-                return changed
+                break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
@@ -235,6 +250,7 @@ class TableWatch:
                 and _first_text(data, start + 4, end) == TABLE_NAME
                 for kind, _sequence, start, end in messages(data)
             )
+        return changed
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -330,7 +346,8 @@ def _seconds(data: bytes, span: tuple[int, int] | None) -> float:
 
 
 def _first_text(data: bytes, start: int, end: int) -> str:
-    for kind, first, last in wire.attributes(data, start, end):
-        if kind == _NAME:
-            return data[first:last].rstrip(b"\0").decode("ascii", "replace")
+    with contextlib.suppress(MalformedError):
+        for kind, first, last in wire.attributes(data, start, end):
+            if kind == _NAME:
+                return data[first:last].rstrip(b"\0").decode("ascii", "replace")
     return ""

@@ -15,6 +15,8 @@ from nftrtsp.conntrack.role import Roles
 
 #: RFC 2326 section 12.37: a session without ``timeout`` ends after 60 seconds without a sign of life.
 DEFAULT_SESSION_TIMEOUT = 60
+#: Seconds that a way may stay open without a sign of life of its set-top box, whatever a server says.
+MAX_LIFETIME = 86400
 _MAX_CLAIMS = 8  # of one way: a set-top box that asks again and again on new connections keeps the newest
 
 

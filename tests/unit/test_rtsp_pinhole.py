@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.conntrack import wire
+from nftrtsp.rtsp.adoption import Left
+from nftrtsp.rtsp.inscription import comment, read_comment
 from nftrtsp.rtsp.log_limit import RefusalLog
-from nftrtsp.rtsp.nflog import payloads
+from nftrtsp.rtsp.nflog import asker, payloads
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
-from nftrtsp.rtsp.pinhole import comment, read_comment
 from nftrtsp.rtsp.pinholemap import messages
 from nftrtsp.rtsp.service import sentence
-from nftrtsp.rtsp.ways import Claim, Connection, Way
+from nftrtsp.rtsp.ways import MAX_LIFETIME, Claim, Connection, Way
 
 STB = IPv4Address("192.168.1.200").packed
 SERVER = IPv4Address("172.26.83.10").packed
@@ -93,8 +94,8 @@ def way(session: str | None = None, timeout: int | None = None) -> Way:
 
 def test_what_is_written_beside_an_element_is_read_again() -> None:
     assert comment(way("8712", 60)) == "192.168.1.200:40000 172.26.83.10:554 8712 60"
-    assert read_comment(comment(way("8712", 60))) == (CALL, "8712", 60)
-    assert read_comment(comment(way())) == (CALL, None, None)
+    assert read_comment(comment(way("8712", 60))) == Left(CALL, "8712", 60)
+    assert read_comment(comment(way())) == Left(CALL, None, None)
 
 
 @given(st.text(max_size=100), st.none() | st.integers(0, 10**9 - 1))
@@ -105,13 +106,22 @@ def test_a_session_of_any_text_does_no_harm(session: str, timeout: int | None) -
     assert '"' not in text
     known = read_comment(text)
     assert known is not None
-    assert known[0] == CALL
-    assert known[1] in (session, None)
-    assert known[2] == timeout
+    assert known.connection == CALL
+    assert known.session in (session, None)
+    assert known.timeout == (min(timeout, MAX_LIFETIME) if timeout else None)
 
 
 def test_what_somebody_else_wrote_is_left_alone() -> None:
-    for text in ("", "my server", "1.2.3:4 5.6.7.8:9 - -", "192.168.1.200:1 172.26.83.10:554 a b c"):
+    for text in (
+        "192.168.1.200:65536 172.26.83.10:554 - -",
+        "192.168.1.200:1 172.26.83.10:554 - 99999999999999999999",
+        "192.168.1.200:1 172.26.83.10:554 - -1",
+        "192.168.1.200:\u0661 172.26.83.10:554 - -",
+        "",
+        "my server",
+        "1.2.3:4 5.6.7.8:9 - -",
+        "192.168.1.200:1 172.26.83.10:554 a b c",
+    ):
         assert read_comment(text) is None
 
 
@@ -130,3 +140,17 @@ def test_the_log_says_why() -> None:
     refused = Note(event="way-refused", port=80, reason="port 80 is below 1024")
     assert sentence(refused) == "refused: port 80 is below 1024"
     assert sentence(Note(event="setup", port=27336)) is None
+
+
+def test_a_copy_belongs_to_the_box_that_does_not_serve_rtsp() -> None:
+    request = segment(b"hello", options=bytes(12))
+    assert asker(request, {554}) == STB
+    answer = request[:12] + request[16:20] + request[12:16] + request[22:24] + request[20:22] + request[24:]
+    assert asker(answer, {554}) == STB
+    assert asker(request, {8554}) is None
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_may_come_as_a_copy_whose_box_is_asked_for(data: bytes) -> None:
+    box = asker(data, {554})
+    assert box is None or len(box) == 4
