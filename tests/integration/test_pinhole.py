@@ -661,7 +661,7 @@ def test_garbage_is_counted_and_passed_through(scene: Scene) -> None:
 
 def test_a_second_helper_is_refused_in_one_sentence(scene: Scene) -> None:
     second = scene.lab.router.nftrtsp("helper", check=False)
-    assert second.returncode == 2
+    assert second.returncode == 1, "another try may do: the unit starts it again"
     assert second.stderr.count("\n") == 1
     pid = scene.helper.process.pid if scene.helper.process else 0
     assert f"a helper is running already (process {pid}); stop that one first" in second.stderr
