@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from nftrtsp import figures
+from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.generate import helper_option, settle
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option, unused_config_option
 from nftrtsp.cli.plan import print_plan, show_plan
 from nftrtsp.config import HelperKind
-from nftrtsp.errors import printable
-from nftrtsp.terminal import TERMINAL
+from nftrtsp.errors import NftrtspError, printable
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -72,9 +73,9 @@ def diff(
     elif plan:
         show_plan(plan)
     else:
-        TERMINAL.out.line("no difference")
+        click.echo("no difference")
     if wanted.stand_in and plan and not as_json:
-        TERMINAL.say(stand_in_text(kind, wanted.stand_in))
+        _complain(stand_in_text(kind, wanted.stand_in))
     context.exit(1 if plan else 0)
 
 
@@ -145,12 +146,10 @@ def remove(yes: bool) -> None:
     with Nft() as nft:
         plan = compare(applying.live(nft), None)
         if plan:
-            TERMINAL.out.line(f"table inet nftrtsp goes: {plan.summary}")
+            click.echo(f"table inet nftrtsp goes: {plan.summary}")
             ask("Remove it?", yes)
         removed = applying.remove(nft)
-    TERMINAL.out.line(
-        "removed; nothing of ours is loaded at boot" if removed else "there is no table of ours"
-    )
+    click.echo("removed; nothing of ours is loaded at boot" if removed else "there is no table of ours")
 
 
 def wish(config: Config, kind: HelperKind) -> Wanted:
@@ -164,8 +163,12 @@ def wish(config: Config, kind: HelperKind) -> Wanted:
 
 def ask(question: str, yes: bool) -> None:
     """Ask on a terminal; elsewhere ``--yes`` must have been given. Raises Abort at a no."""
-    if not yes and not TERMINAL.confirm(question):
-        TERMINAL.say("nothing was changed")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise NftrtspError("this is no terminal to ask on", remedy="add --yes to go on without asking")
+    if not click.confirm(question, err=True):
+        click.echo("nothing was changed", err=True)
         raise click.Abort
 
 
@@ -175,47 +178,44 @@ def await_confirmation(change: Trial) -> bool:
     from nftrtsp.ruleset import trial
 
     at = figures.clock(change.deadline)
-    TERMINAL.say(
-        f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there."
-    )
-    TERMINAL.say("Without it the old ruleset comes back by itself, also if this connection is lost.")
-    if not (sys.stdin.isatty() and TERMINAL.err.is_terminal):
+    _complain(f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there.")
+    _complain("Without it the old ruleset comes back by itself, also if this connection is lost.")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     try:
         while trial.folder(trial.State.ARMED).is_dir() and change.left > -30:
-            TERMINAL.err.over(f"{max(0, round(change.left)):>5} s left ")
+            click.echo(f"\r{max(0, round(change.left)):>5} s left ", nl=False, err=True)
             time.sleep(0.25)
     except KeyboardInterrupt:
-        TERMINAL.say(
-            "no longer watching, not confirmed: the way back is still armed,\n"
-            f"and the old ruleset comes back at {at} unless you run `nftrtsp confirm`"
+        click.echo(
+            "\rno longer watching, not confirmed: the way back is still armed,\n"
+            f"and the old ruleset comes back at {at} unless you run `nftrtsp confirm`",
+            err=True,
         )
         raise click.exceptions.Exit(WATCH_ENDED) from None
     if trial.folder(trial.State.ARMED).is_dir():
-        TERMINAL.say("the way back was not taken in time; run `nftrtsp rollback` now")
+        click.echo("\rthe way back was not taken in time; run `nftrtsp rollback` now", err=True)
         return False
     gone = trial.reverted()
     kept = gone is None or gone.id != change.id
     if kept and trial.noted(applying.LAST).get("result") == "removed":
-        TERMINAL.say("our table was taken away meanwhile")
+        click.echo("\rour table was taken away meanwhile", err=True)
         return False
-    TERMINAL.say("confirmed: kept" if kept else "not confirmed: the old ruleset is back")
+    click.echo("\rconfirmed: kept     " if kept else "\rnot confirmed: the old ruleset is back", err=True)
     return kept
 
 
 def _tell(outcome: Outcome) -> None:
     for remark in outcome.remarks:
-        TERMINAL.say(remark)
+        _complain(remark)
     if not outcome.plan:
         text = "it is now the good one, loaded at boot" if outcome.kept else "nothing was touched"
-        TERMINAL.out.line(f"nothing to do: the kernel has this ruleset already; {text}")
+        click.echo(f"nothing to do: the kernel has this ruleset already; {text}")
         return
-    TERMINAL.out.line("applied and verified")
+    click.echo("applied and verified")
     if outcome.adopted:
         plural = "" if outcome.adopted == 1 else "s"
-        TERMINAL.out.line(
-            f"{outcome.adopted} open RTSP connection{plural} will be picked up again, with the helper"
-        )
+        click.echo(f"{outcome.adopted} open RTSP connection{plural} will be picked up again, with the helper")
 
 
 def _require_interfaces(config: Config, config_path: Path | None) -> None:
@@ -258,21 +258,32 @@ def _ask_for_helper(kind: HelperKind) -> None:
     from nftrtsp.rtsp import publish
 
     if kind is not HelperKind.KERNEL and publish.ask(paths.helper_socket()) is None:
-        TERMINAL.say("no `nftrtsp helper` runs here yet, and without it no film comes: start it")
+        _complain("no `nftrtsp helper` runs here yet, and without it no film comes: start it")
+
+
+def _complain(text: str) -> None:
+    click.echo(hung(text, room(sys.stderr), 0), err=True)
 
 
 def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
     """Say what the ruleset cannot fix, on stderr; with ``--json`` as objects on stdout."""
+    import json
+
+    import msgspec
+
     from nftrtsp.ruleset import environment
 
     facts, whole = lookout.report()
     if not whole:
-        TERMINAL.say("other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does")
+        _complain("other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does")
     for obstacle in environment.judge(config, facts):
         if as_json:
-            TERMINAL.json({"warning": obstacle})
+            click.echo(json.dumps({"warning": msgspec.to_builtins(obstacle)}))
         else:
-            TERMINAL.warn(str(obstacle))
+            coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+            label = click.style("warning:", fg="yellow", bold=True) if coloured else "warning:"
+            told = hung(f"warning: {obstacle}", room(sys.stderr), 4).removeprefix("warning:")
+            click.echo(f"{label}{told}", err=True)
 
 
 def adoption(config: Config, kind: HelperKind) -> Callable[[], int] | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nftrtsp.terminal import HANG, TERMINAL, Channel, slices
+import click
+
+from nftrtsp.cli.columns import hung, room, slices
 
 if TYPE_CHECKING:
     from nftrtsp.ruleset.diff import Plan
@@ -14,22 +19,22 @@ if TYPE_CHECKING:
 #: How far the rest of a rule stands in that is too long for the terminal.
 _HANG = 4
 
-_STYLES = {"+": "good", "-": "bad", "~": "warn", ">": "name", " ": ""}
+_COLOURS = {"+": "green", "-": "red", "~": "yellow", ">": "cyan", " ": None}
 
 
 def show_plan(plan: Plan) -> None:
     """Print the plan and its summary on stdout."""
     from nftrtsp.ruleset.review import consequences, plain, review
 
-    out = TERMINAL.out
-    columns = out.columns
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    columns = room(sys.stdout)
     for line in review(plan):
-        out.lines(
-            _colour(part, line.sign, out) if out.coloured else plain(part) for part in _parts(line, columns)
-        )
+        for part in _parts(line, columns):
+            click.echo(_colour(part, line.sign) if coloured else plain(part))
     for sentence in consequences(plan):
-        TERMINAL.say(f"note: {sentence}", hang=HANG)
-    out.line(plan.summary, "head")
+        click.echo(hung(f"note: {sentence}", room(sys.stderr), 4), err=True)
+    summary = plan.summary
+    click.echo(click.style(summary, bold=True) if coloured else summary)
 
 
 def _parts(line: Line, columns: int | None) -> Iterator[Line]:
@@ -47,23 +52,25 @@ def _parts(line: Line, columns: int | None) -> Iterator[Line]:
         yield Line(" " if start else line.sign, text, tuple(marks))
 
 
-def _colour(line: Line, sign: str, out: Channel) -> str:
-    """Return one line in the colour of ``sign``, the words that changed in reverse video."""
-    style = _STYLES[sign]
-    parts = [out.paint(f"{line.sign} ", style)]
+def _colour(line: Line, sign: str) -> str:
+    """Write one line in the colour of ``sign``, the words that changed in reverse video."""
+    colour = _COLOURS[sign]
+    parts = [click.style(f"{line.sign} ", fg=colour)]
     position = 0
     for start, end in line.marks:
-        parts.append(out.paint(line.text[position:start], style))
-        parts.append(out.paint(line.text[start:end], style, "changed"))
+        parts.append(click.style(line.text[position:start], fg=colour))
+        parts.append(click.style(line.text[start:end], fg=colour, reverse=True))
         position = end
-    parts.append(out.paint(line.text[position:], style or "dim"))
+    parts.append(click.style(line.text[position:], fg=colour, dim=sign == " "))
     return "".join(parts)
 
 
 def print_plan(plan: Plan) -> None:
     """Print the plan as JSON, one change a line, and a last line with the counts."""
+    import msgspec
+
     from nftrtsp.ruleset.diff import Op
 
     for change in plan.changes:
-        TERMINAL.json(change)
-    TERMINAL.json({"summary": {str(op): plan.count(op) for op in Op}, "same": not plan})
+        click.echo(msgspec.json.encode(change).decode())
+    click.echo(json.dumps({"summary": {str(op): plan.count(op) for op in Op}, "same": not plan}))

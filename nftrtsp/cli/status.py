@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ import click
 
 from nftrtsp import figures
 from nftrtsp.cli.apply import wish
+from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.errors import NftrtspError
-from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.ruleset.canonical import Table
@@ -42,10 +43,10 @@ def status(config_path: Path | None, as_json: bool) -> None:
         "helper": running_helper(),
     }
     if as_json:
-        TERMINAL.json(facts)
+        click.echo(json.dumps(facts))
     else:
         for title, text in _sentences(facts):
-            TERMINAL.out.line(f"{title:<9} {text}", hang=10)
+            click.echo(hung(f"{title:<9} {text}", room(sys.stdout), 10))
 
 
 def _against_config(live: Table | None, path: Path | None) -> dict[str, Any]:

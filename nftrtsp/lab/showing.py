@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -94,16 +95,21 @@ def play(
     return [results[index] for index in sorted(results)]
 
 
-def record(result: Shown) -> dict[str, object]:
-    """Return the JSON object of one film."""
-    return {
-        "stb": result.stb.address,
-        "name": result.stb.title,
-        "port": result.port,
-        "share": result.share,
-        "sent": asdict(result.sent),
-        "got": asdict(result.report),
-    }
+def to_json(results: Sequence[Shown]) -> str:
+    """Return one JSON object a film and line."""
+    return "\n".join(
+        json.dumps(
+            {
+                "stb": result.stb.address,
+                "name": result.stb.title,
+                "port": result.port,
+                "share": result.share,
+                "sent": asdict(result.sent),
+                "got": asdict(result.report),
+            }
+        )
+        for result in results
+    )
 
 
 def to_text(results: Sequence[Shown]) -> str:

@@ -6,42 +6,38 @@ in its hand and carries out :class:`Rewrite` too. RTSP as in RFC 2326 sections 1
 
 from __future__ import annotations
 
-import re
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 
-import msgspec
-
 from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.rtsp.answer import named_ports, redirect_port, widens, widens_unseen
+from nftrtsp.rtsp.awaiting import Awaiting, Pending
 from nftrtsp.rtsp.hearing import Hearing
 from nftrtsp.rtsp.message import Message, Request, Response
 from nftrtsp.rtsp.note import Note, note
-from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
+from nftrtsp.rtsp.packet import FIN, RST, Packet
 from nftrtsp.rtsp.policy import Policy, Refusal
+from nftrtsp.rtsp.renewal import Renewal, is_first
+from nftrtsp.rtsp.substitution import Substitution
 from nftrtsp.rtsp.transport import Transport
-from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways
+from nftrtsp.rtsp.ways import Claim, Connection, Way, Ways, kept_text
 
 __all__ = ["Action", "CloseWay", "Dialogue", "OpenWay", "Rewrite", "redirect_port"]
 
-_MAX_PENDING = 64  # requests that wait for their answer; RTSP stacks pipeline two or three
 _MAX_TEXT = 512  # of a URI in a note
-_LOCATION = re.compile(r"^rtspu?://[^/]*?:(\d{1,5})(?:/|$)")
-
-
-class _Pending(msgspec.Struct, gc=False):
-    """A request that waits for its answer."""
-
-    method: str
-    uri: str
-    session: str | None
-    claim: Claim | None = None
+_MAX_TRANSPORTS = 16  # of one SETUP; real ones offer four
+_MAX_UNSEEN = 2  # SETUPs that may have been missed in one gap: picture and sound
+_MAX_PAIR = 2  # ports of one transport
+_PRUNE_FROM = 16  # claims
+_NOT_VOUCHED = "conntrack does not know this connection as an established one"
 
 
 class Dialogue:
     """The state of one control connection.
 
-    Memory is bounded: its hearing, 64 requests without answer and what ``policy`` lets it hold.
+    Memory is bounded: its hearing, 64 requests without answer and what ``policy`` lets it hold. ``confirm``
+    says whether conntrack knows the connection as an established one (see :class:`Dialogues`); it is asked
+    right before the first way opens. ``confirmed``: it has said so already.
     ``rewrite_destination``: the packed address that the server shall read where a ``destination=`` names the
     set-top box (the router's), or None to leave it.
     """
@@ -54,30 +50,54 @@ class Dialogue:
         now: float,
         *,
         rewrite_destination: bytes | None = None,
+        confirm: Callable[[Connection], bool] | None = None,
+        confirmed: bool = False,
     ) -> None:
         self.connection = connection
+        self.rewrite_destination = rewrite_destination
         self.policy = policy
         self.ways = ways
-        self.rewrite_destination = rewrite_destination
         self.last = now  # when a segment was seen last
         self.closed = False
         self.claims: list[Claim] = []
         self.hearing = Hearing()
-        self._pending: OrderedDict[int | None, _Pending] = OrderedDict()
+        self.confirmed = confirmed or confirm is None
+        self.accounted = 0  # for whoever sums up: how much of :attr:`held` it has counted
+        self._confirm = confirm
+        self._asked = False
+        self.renewal = Renewal()
+        self._awaiting = Awaiting()
+        self._substitution = Substitution(connection, rewrite_destination)
+        self._prune_at = _PRUNE_FROM
+        self._alive = now  # when a sign of life was written down last
+        self._unseen = _MAX_UNSEEN  # answers without request that may still be believed
+        self._lost_before = 0  # bytes of the set-top box that were missing when that was counted
+
+    @property
+    def held(self) -> int:
+        """Bytes kept for what is unfinished: pieces of messages, and requests that wait for their answer."""
+        return self.hearing.held + self._awaiting.held
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the server has not said anything yet, as far as was seen."""
+        return self.hearing.sides[1].stream.next_seq is None
+
+    def trim(self) -> None:
+        """Let go of what is unfinished; what comes afterwards is heard all the same."""
+        self.hearing.trim()
+        self._awaiting.clear()
 
     @property
     def garbage(self) -> bool:
         """Whether something was said that is not RTSP; the rest is not read."""
         return self.hearing.garbage is not None
 
-    def begins_anew(self, packet: Packet) -> bool:
-        """Whether ``packet`` is the SYN of another connection with the same addresses and ports."""
-        if not packet.flags & SYN or packet.flags & ACK:
+    def begins(self, packet: Packet) -> bool:
+        """Whether ``packet`` is the SYN that this connection began with, perhaps once more."""
+        if not is_first(packet) or self.hearing.next_of_client is None:
             return False
-        expected = self.hearing.next_of_client
-        if expected is None:  # taken over from an earlier helper, and nothing heard of it since
-            return bool(self.closed or self.claims)
-        return self.closed or expected != packet.seq + 1 & 0xFFFFFFFF
+        return self.hearing.sequence(0, from_client=True) == packet.seq + 1 & 0xFFFFFFFF
 
     def is_idle(self, packet: Packet, now: float, *, from_client: bool) -> bool:
         """Take a segment if nothing can come of it, as :meth:`receive` would; return whether it was taken."""
@@ -91,6 +111,7 @@ class Dialogue:
         if self.closed:
             return []
         self.last = now
+        self._asked = False
         from_client = packet.src == self.connection.client and packet.sport == self.connection.client_port
         actions: list[Action] = []
         was_garbage = self.garbage
@@ -98,7 +119,7 @@ class Dialogue:
             self._handle(message, of_client, now, actions)
         if self.garbage and not was_garbage:
             actions.append(note("garbage", self.connection, reason=self.hearing.garbage))
-        if packet.flags & (RST | FIN):
+        if packet.flags & (RST | FIN) and self.hearing.is_plausible_end(packet, from_client=from_client):
             who = "the set-top box" if from_client else "the server"
             actions += self.close(f"{'reset' if packet.flags & RST else 'closed'} by {who}")
         return actions
@@ -108,12 +129,12 @@ class Dialogue:
         if self.closed:
             return []
         self.closed = True
-        self._pending.clear()
         actions: list[Action] = []
         for claim in self.claims:
             actions += self._release(claim, f"the control connection was {reason}")
         self.claims.clear()
         self.hearing = Hearing()
+        self._awaiting.clear()
         return [*actions, note("connection-close", self.connection, reason=reason)]
 
     def failed(self, way: Way, reason: str) -> Note:
@@ -130,72 +151,123 @@ class Dialogue:
         session: str | None = None,
         timeout: int | None = None,
     ) -> list[Way]:
-        """Take over ways (public port: the set-top box's port) that an earlier helper opened."""
+        """Take over ways (public port: the set-top box's port) that an earlier helper opened; return them."""
         claim = Claim(self.connection, uri, None, now)
         claim.groups.append(tuple(ports))
         self.ways.name_session(claim, session, timeout)
         self.claims.append(claim)
-        return [self.ways.open(port, stb_port, claim, now)[0] for port, stb_port in ports.items()]
+        mine = {
+            port: stb_port
+            for port, stb_port in ports.items()
+            if (way := self.ways.at(port)) is None or way.stb == self.connection.client
+        }
+        return [self.ways.open(port, stb_port, claim, now)[0] for port, stb_port in mine.items()]
 
     def prune(self) -> None:
         """Forget what no longer holds a way."""
+        if not self.claims:
+            return
         for claim in [claim for claim in self.claims if not self.ways.of_claim(claim)]:
             self.ways.release(claim)
             self.claims.remove(claim)
+        self._prune_at = max(_PRUNE_FROM, 2 * len(self.claims))
+
+    def _add(self, claim: Claim) -> None:
+        """Keep ``claim``. Those that hold nothing any more go now and then: no SETUP looks at them all."""
+        if len(self.claims) >= self._prune_at:
+            self.prune()
+        self.claims.append(claim)
+
+    def _vouched(self) -> bool:
+        """Whether conntrack knows the connection as an established one; it is asked until it says so.
+
+        That is what makes a way safe to open. Whoever shares the set-top box's LAN can send a SYN and a SETUP
+        in its name. Without an answer of the server conntrack's entry is not established; an answer goes to
+        the real set-top box, which resets a connection that it does not know, and the entry closes. Numbers
+        in the packets that we saw say less: a host that works together with the server can make them up.
+        Asking once for each connection is cheap (0.1 ms), and the first way is the place where it matters;
+        later ones of the same connection only add what the same two ends could have had at first.
+        """
+        if not self.confirmed and self._confirm is not None and not self._asked:
+            self._asked = True  # once for all that one segment says
+            self.confirmed = self._confirm(self.connection)
+        return self.confirmed
 
     def _handle(self, message: Message, from_client: bool, now: float, actions: list[Action]) -> None:
         if isinstance(message, Request):
             if from_client:
                 self._request(message, now, actions)
             elif message.method == "TEARDOWN":  # RFC 7826 lets the server end a session
-                self._teardown(message, actions)
+                self._teardown(message, actions, by_server=True)
         elif isinstance(message, Response) and not from_client:
             self._response(message, now, actions)
 
     def _request(self, request: Request, now: float, actions: list[Action]) -> None:
         session = request.session
         self._sign_of_life(session, now)
-        pending = _Pending(request.method, request.uri, session)
+        pending = self._awaiting.add(request.cseq, request.method, request.uri, session)
         if request.method == "SETUP":
-            pending.claim = self._setup(request, now, actions)
+            self._setup(request, pending, now, actions)
         elif request.method == "TEARDOWN":
             actions.append(self._note("teardown", request))
             self._teardown(request, actions)
         elif request.method in ("PLAY", "PAUSE"):
             actions.append(self._note(request.method.lower(), request))
-        self._pending[request.cseq] = pending
-        self._pending.move_to_end(request.cseq)
-        while len(self._pending) > _MAX_PENDING:
-            self._pending.popitem(last=False)
 
     def _sign_of_life(self, session: str | None, now: float) -> None:
-        for claim in self.claims:
-            claim.seen = now
-        for claim in self.ways.session(self.connection.client, session) if session else ():
+        if self._alive != now:  # once for all requests of one segment
+            self._alive = now
+            for claim in self.claims:
+                claim.seen = now
+        for claim in self._of_session(session) if session else ():
             claim.seen = now
 
-    def _setup(self, request: Request, now: float, actions: list[Action]) -> Claim | None:
+    def _of_session(self, session: str) -> list[Claim]:
+        """Return what holds ways for a session, over other connections only if this one is vouched for."""
+        claims = self.ways.session(self.connection.client, session)
+        if all(one.connection == self.connection for one in claims) or self._vouched():
+            return claims
+        return [one for one in claims if one.connection == self.connection]
+
+    def _setup(self, request: Request, pending: Pending, now: float, actions: list[Action]) -> None:
         transports = [one for one in request.transports() if one.is_udp and not one.is_multicast]
+        del transports[_MAX_TRANSPORTS:]
         port = next((number.value for one in transports for number in one.client_ports), None)
         actions.append(self._note("setup", request, port=port))
         refusal = self.policy.refuse_host(self.connection.client) if transports else None
+        if transports and not refusal and not self._vouched():
+            refusal = Refusal(_NOT_VOUCHED)
+            pending.doubted = self._doubted(transports)
         if refusal:
             actions.append(self._refused(refusal, request.cseq, port))
-            return None
+            return
         claim = Claim(self.connection, request.uri, request.cseq, now)
-        claim.session = request.session
+        claim.session = pending.session
         for transport in transports:
             self._ask(request, transport, claim, now, actions)
-        if not claim.groups:
-            return None
-        self.prune()
-        self.claims.append(claim)
-        return claim
+        if claim.groups:
+            self._add(claim)
+            pending.claim = claim
+
+    def _doubted(self, transports: Iterable[Transport]) -> tuple[tuple[int, ...], ...]:
+        """Return the ports of each transport that could be opened, was the connection vouched for."""
+        fair = [one for one in transports if not self.policy.refuse_destination(self.connection.client, one)]
+        return tuple(ports for one in fair if 0 < len(ports := named_ports(one)) <= _MAX_PAIR)
 
     def _ask(
-        self, message: Message, transport: Transport, claim: Claim, now: float, actions: list[Action]
+        self,
+        message: Message,
+        transport: Transport,
+        claim: Claim,
+        now: float,
+        actions: list[Action],
+        *,
+        said: str | None = None,
     ) -> None:
-        """Open what one transport of a SETUP, or of its answer, asks for, or say why not."""
+        """Open what one transport of a SETUP, or of its answer, asks for, or say why not.
+
+        ``said`` is told about a way that opens.
+        """
         stb = self.connection.client
         answer = isinstance(message, Response)
         asked = [number.value for number in transport.client_ports]
@@ -212,29 +284,24 @@ class Dialogue:
         for way in grant.evicted:
             actions += self._evict(way)
         for stb_port, port in dict(zip(asked, grant.ports, strict=True)).items():
-            actions.append(self._open(port, stb_port, claim, now))
-        claim.groups.append(tuple(dict.fromkeys(grant.ports)))
+            actions.append(self._open(port, stb_port, claim, now, said))
+        group = tuple(dict.fromkeys(grant.ports))
+        if group not in claim.groups:
+            claim.groups.append(group)
         if answer:
             return
-        for number, port in zip(transport.client_ports, grant.ports, strict=True):
-            if number.value != port:
-                actions.append(self._rewrite(message, True, number.start, number.end, str(port)))
-        if self.rewrite_destination is not None:
-            for host in transport.destinations:
-                if host.text == str(IPv4Address(stb)):
-                    text = str(IPv4Address(self.rewrite_destination))
-                    actions.append(self._rewrite(message, True, host.start, host.end, text))
+        actions += self._substitution.there(message, transport, grant.ports, self.hearing)
 
-    def _open(self, port: int, stb_port: int, claim: Claim, now: float) -> OpenWay:
+    def _open(self, port: int, stb_port: int, claim: Claim, now: float, reason: str | None) -> OpenWay:
         way, new = self.ways.open(port, stb_port, claim, now)
-        said = note("way-open", self.connection, port=port, cseq=claim.cseq, uri=_short(claim.uri))
+        uri = _short(claim.uri)
+        said = note("way-open", self.connection, port=port, cseq=claim.cseq, uri=uri, reason=reason)
         return OpenWay(way, new, said)
 
     def _response(self, response: Response, now: float, actions: list[Action]) -> None:
-        pending = self._answered(response)
+        pending = self._awaiting.answered(response.cseq)
         if response.status < 200 and pending is not None:  # a provisional answer: the real one is to come
-            self._pending[response.cseq] = pending
-            self._pending.move_to_end(response.cseq, last=False)
+            self._awaiting.put_back(response.cseq, pending)
             return
         reason = response.reason
         if 300 <= response.status < 400:
@@ -251,14 +318,10 @@ class Dialogue:
                 uri=_short(pending.uri) if pending else None,
             )
         )
-        if pending is not None and pending.method == "SETUP":
-            self._setup_answered(response, pending, session, now, actions)
-        elif (
-            pending is None
-            and response.status == 200
-            and (self.hearing.picked_up or self.hearing.lost_of_client)
-        ):
-            self._setup_unseen(response, session, now, actions)
+        if pending is not None and pending.claim is not None:
+            self._setup_answered(response, pending.claim, session, now, actions)
+        elif response.status == 200 and self._is_unseen(pending):
+            self._setup_unseen(response, pending, session, now, actions)
 
     def _redirected(self, location: str) -> str:
         """Return where a redirect leads, and whether we shall see what is said there."""
@@ -267,20 +330,31 @@ class Dialogue:
             return f"to {location}, and rtsp.ports lacks {port}: what is asked there will not be seen"
         return f"to {location}"
 
-    def _answered(self, response: Response) -> _Pending | None:
-        if response.cseq in self._pending:
-            return self._pending.pop(response.cseq)
-        if response.cseq is None and self._pending:  # a server that forgets CSeq answers in order
-            return self._pending.popitem(last=False)[1]
-        return None
+    def _is_unseen(self, pending: Pending | None) -> bool:
+        """Whether an answer may be to a SETUP that could not be seen, or not be believed when it came.
+
+        Only what was said before we listened, or in a gap, can be: once a request that was seen has its
+        answer, those before it have theirs. So a server gains a port or two in each gap, and no more.
+        """
+        lost = self.hearing.lost_of_client
+        if lost != self._lost_before:
+            self._lost_before = lost
+            self._unseen = _MAX_UNSEEN
+        if pending is not None:
+            self._unseen = 0
+            return bool(pending.doubted)
+        if self._unseen <= 0 or not (self.hearing.picked_up or lost):
+            return False
+        self._unseen -= 1
+        return True
 
     def _setup_answered(
-        self, response: Response, pending: _Pending, session: str | None, now: float, actions: list[Action]
+        self, response: Response, claim: Claim, session: str | None, now: float, actions: list[Action]
     ) -> None:
-        claim = pending.claim
-        if claim is None:
+        if claim not in self.claims:  # torn down before its answer came: that opens nothing again
             return
-        self._write_back(response, actions)
+        if self.policy.substitutes:
+            actions += self._substitution.back(response, self.ways, self.hearing)
         if response.status >= 300:
             actions += self._release(
                 claim, f"the server answered {response.status} {response.reason}".strip()
@@ -299,24 +373,44 @@ class Dialogue:
     def _keep_chosen(
         self, chosen: Transport, response: Response, claim: Claim, now: float, actions: list[Action]
     ) -> None:
-        """Close what was asked for but not taken; open what the server named instead."""
+        """Close what was asked for but not taken; open what the server named instead, one for one."""
         if not chosen.is_udp or chosen.is_multicast:
             actions += self._release(claim, f"the server chose {chosen.protocol}"[:_MAX_TEXT])
             return
-        named = {number.value for number in chosen.client_ports}
+        named = named_ports(chosen)
         if not named:
             return
-        kept = {port for group in claim.groups if named & set(group) for port in group}
         held = {port for group in claim.groups for port in group}
-        if not named <= held:
-            self._ask(response, chosen, claim, now, actions)
-            kept |= named
+        if held.issuperset(named):
+            kept = {port for group in claim.groups if set(named) & set(group) for port in group}
+        else:
+            kept = set(named)
+            if not self._exchange(chosen, response, claim, now, actions):
+                return
         dropped = held - kept
         if dropped and kept & {way.port for way in self.ways.of_claim(claim)}:
             actions += self._release(claim, "the server chose another port", dropped)
 
+    def _exchange(
+        self, chosen: Transport, response: Response, claim: Claim, now: float, actions: list[Action]
+    ) -> bool:
+        """Open the ports that the server named instead of those asked for; return whether they are open."""
+        named = named_ports(chosen)
+        reason = widens(claim.groups, named)
+        if reason is not None:
+            actions.append(self._refused(Refusal(reason), response.cseq, named[0]))
+            return False
+        before = len(claim.groups)
+        self._ask(response, chosen, claim, now, actions)
+        return len(claim.groups) > before
+
     def _setup_unseen(
-        self, response: Response, session: str | None, now: float, actions: list[Action]
+        self,
+        response: Response,
+        pending: Pending | None,
+        session: str | None,
+        now: float,
+        actions: list[Action],
     ) -> None:
         """Open the way for a SETUP that was asked just before we looked; its answer names the port too."""
         chosen = response.transports()[:1]
@@ -324,34 +418,29 @@ class Dialogue:
             return
         if self.policy.refuse_host(self.connection.client):
             return
-        claim = Claim(self.connection, "", response.cseq, now)
-        self._ask(response, chosen[0], claim, now, actions)
+        named = named_ports(chosen[0])
+        reason = widens(pending.doubted, named) if pending else widens_unseen(named)
+        reason = reason or (None if self._vouched() else _NOT_VOUCHED)
+        if reason is not None:
+            actions.append(self._refused(Refusal(reason), response.cseq, named[0]))
+            return
+        claim = Claim(self.connection, pending.uri if pending else "", response.cseq, now)
+        said = "opened by the answer: the SETUP was not seen, or not believed"
+        self._ask(response, chosen[0], claim, now, actions, said=said)
         if claim.groups:
-            self.prune()
-            self.claims.append(claim)
+            self._add(claim)
             self.ways.name_session(claim, session, response.session_timeout)
 
-    def _write_back(self, response: Response, actions: list[Action]) -> None:
-        """Let the set-top box read what it asked for, where the request was rewritten."""
-        if not self.policy.substitutes:
-            return
-        for transport in response.transports():
-            for number in transport.client_ports:
-                way = self.ways.at(number.value)
-                if way is not None and way.stb == self.connection.client and way.stb_port != way.port:
-                    text = str(way.stb_port)
-                    actions.append(self._rewrite(response, False, number.start, number.end, text))
-            if self.rewrite_destination is not None:
-                for host in transport.destinations:
-                    if host.text == str(IPv4Address(self.rewrite_destination)):
-                        text = str(IPv4Address(self.connection.client))
-                        actions.append(self._rewrite(response, False, host.start, host.end, text))
+    def _teardown(self, request: Request, actions: list[Action], *, by_server: bool = False) -> None:
+        """Close the ways of the session, or of the one stream of it, that the request names.
 
-    def _teardown(self, request: Request, actions: list[Action]) -> None:
-        """Close the ways of the session, or of the one stream of it, that the request names."""
+        A set-top box may do so over another connection; a server ends only what was set up with itself.
+        """
         if request.session is not None:
-            claims = self.ways.session(self.connection.client, request.session)
-            streams = [claim for claim in claims if claim.uri == request.uri]
+            claims = self._of_session(request.session)
+            if by_server:
+                claims = [one for one in claims if one.connection.server == self.connection.server]
+            streams = [claim for claim in claims if claim.uri == kept_text(request.uri)]
             if streams and len({claim.uri for claim in claims}) > 1:
                 claims = streams
             unnamed = [claim for claim in self.claims if claim.session is None]
@@ -394,17 +483,9 @@ class Dialogue:
 
     def _refused(self, refusal: Refusal, cseq: int | None, port: int | None) -> Note:
         port = refusal.port if refusal.port is not None else port
-        return note("way-refused", self.connection, port=port, cseq=cseq, reason=refusal.reason)
-
-    def _rewrite(self, message: Message, from_client: bool, start: int, end: int, text: str) -> Rewrite:
-        old = message.raw[start:end]
-        said = note("rewrite", self.connection, cseq=message.cseq, reason=f"{old.decode()} to {text}")
-        return Rewrite(
-            from_client,
-            self.hearing.sequence(message.offset + start, from_client=from_client),
-            old,
-            text.encode(),
-            said,
+        holder = None if refusal.holder is None else str(IPv4Address(refusal.holder))
+        return note(
+            "way-refused", self.connection, port=port, cseq=cseq, reason=refusal.reason, holder=holder
         )
 
     def _note(self, event: str, request: Request, port: int | None = None) -> Note:
@@ -416,12 +497,6 @@ class Dialogue:
             session=request.session,
             uri=_short(request.uri),
         )
-
-
-def redirect_port(location: str) -> int:
-    """Return the port of the ``rtsp://host:port/`` that a redirect names; 554 where it names none."""
-    match = _LOCATION.match(location)
-    return int(match[1]) if match else 554
 
 
 def _within(uri: str, outer: str) -> bool:

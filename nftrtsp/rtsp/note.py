@@ -16,6 +16,7 @@ class Note(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
 
     ``event`` is one of ``connection-open connection-close setup response way-open way-refused way-closed play
     pause teardown rewrite overrun garbage``. ``way`` is a record of :func:`nftrtsp.rtsp.ways.way_record`.
+    ``holder`` is the address of the set-top box that has the port already for which another one was refused.
     """
 
     time: float | None = None
@@ -29,6 +30,7 @@ class Note(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=Tr
     uri: str | None = None
     status: int | None = None
     reason: str | None = None
+    holder: str | None = None
     way: dict[str, Any] | None = None
 
 

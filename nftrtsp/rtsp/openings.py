@@ -115,14 +115,14 @@ class Openings:
             kept = self._kept.get(way.port)
             if kept is None:
                 continue
-            until = way.ends(self.pause) or now + self.pause
+            until = min(way.ends(self.pause), now + way.lifetime(self.pause))
             if until - kept.until > slack and not self._refresh(kept, until, now):
                 gone.append(way)
         return gone
 
     def lifetime(self, way: Way) -> float:
         """Return for how many seconds a silent way is kept."""
-        return max([self.pause, *(claim.timeout or 0 for claim in way.claims)])
+        return way.lifetime(self.pause)
 
     def left(self, way: Way, now: float) -> float:
         """Return for how many seconds the kernel will still expect what comes for ``way``."""

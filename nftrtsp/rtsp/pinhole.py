@@ -39,7 +39,7 @@ from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap, TableWatch
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
 from nftrtsp.rtsp.tidier import Tidier
-from nftrtsp.rtsp.ways import MAX_LIFETIME, Connection, Way, Ways, counted, way_record
+from nftrtsp.rtsp.ways import Connection, Way, Ways, counted, way_record
 from nftrtsp.rtsp.witness import Witness, has_ended
 from nftrtsp.ruleset.names import LOG_PREFIX, TABLE_NAME
 
@@ -226,7 +226,7 @@ class PinholeHelper:
 
     def _lifetime(self, way: Way) -> float:
         """The element's own time: long enough to outlast a helper that is gone for a while."""
-        return min(MAX_LIFETIME, max([self.pause, *(claim.timeout or 0 for claim in way.claims)]))
+        return way.lifetime(self.pause)
 
     # --- conntrack ---
 

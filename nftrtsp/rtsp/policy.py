@@ -1,7 +1,7 @@
 """Who may have which port: the same for every helper of ours. Pure.
 
 A way lets anyone on the IPTV side reach a host of the LAN, so it opens only for a configured set-top box,
-only to the one that asked, never below port 1024, and never without limit.
+only to the one that asked, never below port 1024, never on a port of the router, never without limit.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from ipaddress import IPv4Address
 import msgspec
 
 from nftrtsp.config import Config
+from nftrtsp.rtsp.router_ports import RouterPorts
 from nftrtsp.rtsp.transport import Transport
-from nftrtsp.rtsp.ways import Way, Ways
+from nftrtsp.rtsp.ways import MAX_LIFETIME, Way, Ways
 
 LOWEST_PORT = 1024
 _SUBSTITUTES_TRIED = 2048
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """Why not, as a clause that can follow a name: ``port 80 is below 1024``."""
+    """Why not, as a clause that can follow a name: ``port 80 is below 1024``.
+
+    ``holder`` is the packed address of the set-top box that has the port already.
+    """
 
     reason: str
     port: int | None = None
+    holder: bytes | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
@@ -33,12 +38,18 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     evicted: tuple[Way, ...] = ()
 
 
+def no_ports() -> frozenset[int]:
+    """Return that the router uses no UDP port: for who has no router."""
+    return frozenset()
+
+
 class Policy(msgspec.Struct, frozen=True):
     """The limits. ``substitutes``: whether a port that is taken may be replaced by another in the request.
 
-    ``pause`` in seconds is how long a silent way is kept. ``own`` are addresses of the router, packed, that a
-    ``destination=`` may name as well as the set-top box's own. ``ports`` are the RTSP ports that are
-    followed, for a redirect may lead elsewhere; empty: not known.
+    ``pause`` in seconds is how long a silent way is kept, a day at most. ``own`` are addresses of the router,
+    packed, that a ``destination=`` may name as well as the set-top box's own. ``ports`` are the RTSP ports
+    that are followed, for a redirect may lead elsewhere; empty: not known. ``router_ports`` tells which UDP
+    ports the router uses itself; no way opens on one.
     """
 
     may_ask: Callable[[IPv4Address], bool]
@@ -48,19 +59,34 @@ class Policy(msgspec.Struct, frozen=True):
     substitutes: bool = False
     own: frozenset[bytes] = frozenset()
     ports: frozenset[int] = frozenset()
+    router_ports: Callable[[], frozenset[int]] = no_ports
 
     @classmethod
-    def of(cls, config: Config, *, substitutes: bool = False, own: frozenset[bytes] = frozenset()) -> Policy:
-        """Return the policy that ``config`` asks for."""
+    def of(
+        cls,
+        config: Config,
+        *,
+        substitutes: bool = False,
+        own: frozenset[bytes] = frozenset(),
+        router_ports: Callable[[], frozenset[int]] | None = None,
+    ) -> Policy:
+        """Return the policy that ``config`` asks for.
+
+        ``router_ports``: None for those of this network namespace, as the kernel tells them. Raises
+        :class:`UnsupportedError` where it does not tell.
+        """
+        routers = router_ports or RouterPorts()
+        routers()
         rtsp = config.rtsp
         return cls(
             config.may_ask,
             rtsp.max_per_stb,
             rtsp.max_total,
-            int(rtsp.pause),
+            min(int(rtsp.pause), MAX_LIFETIME),
             substitutes,
             own,
             frozenset(rtsp.ports),
+            routers,
         )
 
     def refuse_host(self, stb: bytes) -> Refusal | None:
@@ -103,15 +129,14 @@ class Policy(msgspec.Struct, frozen=True):
         if refusal:
             return refusal
         ports = {port: mine[port].port for port in asked if port in mine}
-        taken = [port for port in new if self._is_taken(ways, port, now, evicted)]
+        routers = self.router_ports() if new else frozenset()
+        taken = [port for port in new if port in routers or self._is_taken(ways, port, now, evicted)]
         if not taken:
             ports.update((port, port) for port in new)
         elif as_asked or not self.substitutes:
-            owner = ways.at(taken[0])
-            who = IPv4Address(owner.stb) if owner else "another set-top box"
-            return Refusal(f"port {taken[0]} is in use by {who}", taken[0])
+            return _taken(ways, taken[0], routers)
         else:
-            others = _substitutes(ways, new, set(ports.values()))
+            others = _substitutes(ways, new, routers.union(ports.values()))
             if others is None:
                 return Refusal(f"no port like {taken[0]} is free", taken[0])
             ports.update(zip(new, others, strict=True))
@@ -145,7 +170,16 @@ class Policy(msgspec.Struct, frozen=True):
         return True
 
 
-def _substitutes(ways: Ways, asked: Sequence[int], also_taken: set[int]) -> list[int] | None:
+def _taken(ways: Ways, port: int, routers: frozenset[int]) -> Refusal:
+    if port in routers:
+        return Refusal(f"port {port} is in use by the router itself", port)
+    owner = ways.at(port)
+    if owner is None:
+        return Refusal(f"port {port} is in use", port)
+    return Refusal(f"port {port} is in use by {IPv4Address(owner.stb)}, which asked first", port, owner.stb)
+
+
+def _substitutes(ways: Ways, asked: Sequence[int], also_taken: frozenset[int]) -> list[int] | None:
     """Return free ports at one even distance from ``asked``, with as many digits each, or None.
 
     Even, for RTP wants an even port and RTCP the odd one above it (RFC 3550 section 11).

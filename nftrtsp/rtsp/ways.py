@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from socket import inet_ntoa
 from typing import Any
 
@@ -17,6 +18,7 @@ from nftrtsp.conntrack.role import Roles
 DEFAULT_SESSION_TIMEOUT = 60
 #: Seconds that a way may stay open without a sign of life of its set-top box, whatever a server says.
 MAX_LIFETIME = 86400
+_MAX_TEXT = 256  # characters of a URI or a session id that are kept as they are
 _MAX_CLAIMS = 8  # of one way: a set-top box that asks again and again on new connections keeps the newest
 
 
@@ -42,15 +44,16 @@ class Connection(msgspec.Struct, frozen=True, gc=False):
 class Claim:
     """One SETUP that holds ways open: first by its request alone, then by the session of the answer.
 
-    ``timeout`` is what the server announced, in seconds, None where it did not. ``seen`` is when the set-top
-    box last gave a sign of life. ``groups`` are the public ports of each transport that was asked for.
+    ``uri`` and ``session`` are what :func:`kept_text` keeps of them. ``timeout`` is what the server named,
+    in seconds and :data:`MAX_LIFETIME` at most, None where it did not. ``seen`` is when the set-top box last
+    gave a sign of life. ``groups`` are the public ports of each transport that was asked for.
     """
 
     __slots__ = ("connection", "cseq", "groups", "noted", "seen", "session", "timeout", "uri")
 
     def __init__(self, connection: Connection, uri: str, cseq: int | None, now: float) -> None:
         self.connection = connection
-        self.uri = uri
+        self.uri = kept_text(uri)
         self.cseq = cseq
         self.session: str | None = None
         self.timeout: int | None = None
@@ -90,21 +93,33 @@ class Way:
         """Return for how long, in seconds, no holder gave a sign of life."""
         return now - self.seen
 
-    def ends(self, pause: int) -> float | None:
-        """Return when the way expires unless there is a sign of life before; None: not by itself.
+    def ends(self, pause: int) -> float:
+        """Return when the way expires unless there is a sign of life before.
 
         A session whose server announced a timeout has ended by then; ``pause`` is how long a paused film
-        keeps its way all the same. Without a timeout the way stays as long as its control connection.
+        keeps its way all the same. Without a timeout the way stays as long as its control connection, and
+        without a sign of life :data:`MAX_LIFETIME` at most.
         """
-        if any(claim.timeout is None for claim in self.claims):
-            return None
-        return max(
-            (claim.seen + max(pause, claim.timeout or 0) for claim in self.claims), default=self.opened
-        )
+        return max((claim.seen + _patience(claim, pause) for claim in self.claims), default=self.opened)
+
+    def lifetime(self, pause: int) -> int:
+        """Return for how many seconds the kernel shall keep the way when its helper no longer comes back."""
+        return min(MAX_LIFETIME, max([pause, *(claim.timeout or 0 for claim in self.claims)]))
 
     def is_stale(self, now: float) -> bool:
         """Whether every holder has been silent for twice its session's timeout."""
         return all(now - claim.seen > 2 * (claim.timeout or DEFAULT_SESSION_TIMEOUT) for claim in self.claims)
+
+
+def _patience(claim: Claim, pause: int) -> int:
+    return MAX_LIFETIME if claim.timeout is None else min(MAX_LIFETIME, max(pause, claim.timeout))
+
+
+def kept_text(text: str) -> str:
+    """Return ``text``, a long one shortened: its beginning, and a digest that tells it from others."""
+    if len(text) <= _MAX_TEXT:
+        return text
+    return f"{text[:_MAX_TEXT]}…{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def counted(number: int, what: str = "way") -> str:
@@ -161,7 +176,8 @@ class Ways:
     def release(self, claim: Claim, ports: Iterable[int] | None = None) -> list[Way]:
         """Let go of ``ports`` of ``claim`` (None: of all); return the ways that nobody holds any more."""
         mine = self.of_claim(claim)
-        gone = [way for way in mine if ports is None or way.port in set(ports)]
+        wanted = None if ports is None else set(ports)
+        gone = [way for way in mine if wanted is None or way.port in wanted]
         if len(gone) == len(mine):
             self._forget_session(claim)
         closed = []
@@ -185,14 +201,14 @@ class Ways:
     def name_session(self, claim: Claim, session: str | None, timeout: int | None) -> None:
         """Note the session that the server's answer gave to ``claim``."""
         self._forget_session(claim)
-        claim.session = session
-        claim.timeout = timeout if timeout is not None else claim.timeout
+        claim.session = session = None if session is None else kept_text(session)
+        claim.timeout = min(timeout, MAX_LIFETIME) if timeout is not None else claim.timeout
         if session is not None:
             self._by_session.setdefault((claim.connection.client, session), []).append(claim)
 
     def session(self, stb: bytes, session: str) -> list[Claim]:
         """Return what holds ways for a set-top box's session, over whatever connection it was set up."""
-        return list(self._by_session.get((stb, session), ()))
+        return list(self._by_session.get((stb, kept_text(session)), ()))
 
     def _forget_session(self, claim: Claim) -> None:
         key = (claim.connection.client, claim.session or "")

@@ -79,7 +79,7 @@ class World:
 
 def check(dialogue: Dialogue) -> None:
     assert len(dialogue.claims) <= 8 * MAX_PER_STB + 1
-    assert len(dialogue._pending) <= 64
+    assert len(dialogue._awaiting) <= 64
     for side in dialogue.hearing.sides:
         assert side.parser.buffered <= side.parser.max_head
         assert side.stream.held <= side.stream.max_held + 1500

@@ -295,7 +295,7 @@ def test_a_port_in_use_is_refused_to_another_box_and_free_again_after_teardown(s
     scene.helper.wait("way-open", port=PORT)
     second.setup(PORT)
     refused = scene.helper.wait("way-refused", port=PORT)
-    assert refused["reason"] == f"port {PORT} is in use by {scene.lab.stbs[0].address}"
+    assert refused["reason"] == (f"port {PORT} is in use by {scene.lab.stbs[0].address}, which asked first")
     assert scene.arrives(PORT, stb=0)
     first.ask("TEARDOWN", "Session: 1")
     scene.helper.wait("way-closed", port=PORT)

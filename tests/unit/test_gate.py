@@ -24,7 +24,7 @@ from nftrtsp.rtsp.gate import LONGEST_WAIT, Gate
 from nftrtsp.rtsp.nfqueue import Queued
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.openings import Openings
-from nftrtsp.rtsp.policy import Policy
+from nftrtsp.rtsp.policy import Policy, no_ports
 from nftrtsp.rtsp.rewrite import checksum, replace_payload
 from nftrtsp.rtsp.ways import Way, Ways
 
@@ -77,7 +77,7 @@ class Bench:
         self.kernel = Kernel()
         self.notes: list[Note] = []
         self.ways = Ways("expectation")
-        dialogues = Dialogues(Policy.of(config, substitutes=True), self.ways, (554,))
+        dialogues = Dialogues(Policy.of(config, substitutes=True, router_ports=no_ports), self.ways, (554,))
         self.gate = Gate(config, dialogues, cast(Openings, self.kernel), self.notes.append)
         self.now = 1000.0
         self.count = 0
@@ -122,6 +122,7 @@ class Line:
         self.ct += be32(CTA_ID, port)
         self.key = self.stb + port.to_bytes(2, "big")
         self.segment(b"", reply=False, flags=SYN)
+        self.next[False] = ISN[False] + 1 & 0xFFFFFFFF
         self.segment(b"", reply=True, flags=SYN | ACK)
         self.next = {side: number + 1 & 0xFFFFFFFF for side, number in ISN.items()}
 

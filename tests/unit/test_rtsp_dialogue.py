@@ -2,113 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from ipaddress import IPv4Address
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
-from nftrtsp.rtsp.dialogue import Dialogue
-from nftrtsp.rtsp.dialogues import Dialogues
-from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
-from nftrtsp.rtsp.policy import Policy
-from nftrtsp.rtsp.ways import Connection, Ways
-
-SERVER = IPv4Address("172.26.83.10").packed
-PORT = 27336
-
-
-def stb(number: int = 0) -> bytes:
-    return (IPv4Address("192.168.1.200") + number).packed
-
-
-class World:
-    """A router with the policy under test; ``open`` is what the kernel would have open."""
-
-    def __init__(self, **policy: object) -> None:
-        options: dict[str, object] = {"may_ask": lambda address: int(address) >> 8 == 0xC0A801, **policy}
-        self.ways = Ways()
-        self.dialogues = Dialogues(Policy(**options), self.ways, (554, 1554))  # type: ignore[arg-type]
-        self.now = 1000.0
-        self.open: dict[int, tuple[bytes, int]] = {}
-        self.notes: list[Note] = []
-        self.rewrites: list[Rewrite] = []
-        self.cut: list[int] = []
-
-    def take(self, actions: Sequence[Action]) -> None:
-        for action in actions:
-            if isinstance(action, OpenWay):
-                assert action.new == (action.way.port not in self.open)
-                self.open[action.way.port] = (action.way.stb, action.way.stb_port)
-            elif isinstance(action, CloseWay):
-                assert self.open.pop(action.way.port) == (action.way.stb, action.way.stb_port)
-                if action.cut:
-                    self.cut.append(action.way.port)
-            elif isinstance(action, Rewrite):
-                self.rewrites.append(action)
-            note = action if isinstance(action, Note) else action.note
-            self.notes.append(note)
-
-    def sweep(self) -> None:
-        self.take(self.dialogues.sweep(self.now))
-
-    def reasons(self, event: str) -> list[str | None]:
-        return [note.reason for note in self.notes if note.event == event]
-
-
-class Talk:
-    """A control connection of a set-top box, with right sequence numbers."""
-
-    def __init__(
-        self, world: World, box: int = 0, port: int = 40000, *, seen_from_start: bool = True
-    ) -> None:
-        self.world = world
-        self.connection = Connection(stb(box), port, SERVER, 554)
-        self.seq = {True: 4_294_967_000, False: 77}
-        self.cseq = 0
-        if seen_from_start:
-            self.send(True, flags=SYN)
-            self.send(False, flags=SYN | ACK)
-
-    @property
-    def dialogue(self) -> Dialogue:
-        found = self.world.dialogues.find(self.connection)
-        assert found is not None
-        return found
-
-    def packet(self, from_client: bool, data: bytes = b"", flags: int = ACK) -> Packet:
-        one, other = self.connection, self.seq[not from_client]
-        ends = (one.client, one.server, one.client_port, one.server_port)
-        if not from_client:
-            ends = (one.server, one.client, one.server_port, one.client_port)
-        return Packet(*ends, self.seq[from_client], other, flags, data, len(data), 40)
-
-    def send(self, from_client: bool, data: bytes = b"", flags: int = ACK) -> None:
-        packet = self.packet(from_client, data, flags)
-        self.skip(from_client, len(data) + bool(flags & (SYN | FIN)))
-        self.world.take(self.world.dialogues.receive(packet, self.world.now)[1])
-
-    def skip(self, from_client: bool, count: int) -> None:
-        self.seq[from_client] = (self.seq[from_client] + count) % (1 << 32)
-
-    def ask(self, method: str, *fields: str, uri: str = "rtsp://s/film") -> None:
-        self.cseq += 1
-        self.send(True, lines(f"{method} {uri} RTSP/1.0", f"CSeq: {self.cseq}", *fields))
-
-    def setup(self, transport: str | int = PORT, *fields: str, uri: str = "rtsp://s/film") -> None:
-        if isinstance(transport, int):
-            transport = f"MP2T/H2221/UDP;unicast;client_port={transport}"
-        self.ask("SETUP", f"Transport: {transport}", *fields, uri=uri)
-
-    def answer(self, *fields: str, status: str = "200 OK", cseq: int | None = None) -> None:
-        self.send(False, lines(f"RTSP/1.0 {status}", f"CSeq: {cseq or self.cseq}", *fields))
-
-
-def lines(*text: str) -> bytes:
-    return "".join(f"{line}\r\n" for line in (*text, "")).encode()
+from nftrtsp.rtsp.ways import MAX_LIFETIME
+from tests.unit.talk import PORT, Talk, World, lines, stb
 
 
 @pytest.fixture
@@ -281,8 +181,10 @@ def test_the_same_box_on_a_new_connection_keeps_its_way_when_the_old_one_ends(wo
 def test_the_addresses_and_ports_of_an_ended_connection_may_be_used_again(world: World) -> None:
     Talk(world).setup()
     talk = Talk(world)  # a SYN with the same number is the same connection
-    talk.seq[True] += 5000
+    assert list(world.open) == [PORT]
+    talk.skip(True, 5000)
     talk.send(True, flags=SYN)
+    talk.send(False, flags=SYN | ACK)
     assert world.open == {}
     talk.setup(PORT + 2)
     assert list(world.open) == [PORT + 2]
@@ -391,20 +293,28 @@ def test_a_long_session_timeout_is_followed(world: World) -> None:
     assert PORT in world.open
 
 
-def test_without_a_timeout_a_way_lives_as_long_as_its_connection(world: World) -> None:
+def test_without_a_timeout_a_way_lives_as_long_as_its_connection_and_in_silence_a_day(world: World) -> None:
     talk = Talk(world)
     talk.setup()
     talk.answer("Session: 7")
-    world.now += 1e6
+    world.now += MAX_LIFETIME - 1
     world.sweep()
     assert PORT in world.open
+    talk.ask("GET_PARAMETER", "Session: 7")
+    world.now += MAX_LIFETIME - 1
+    world.sweep()
+    assert PORT in world.open
+    world.now += 1
+    world.sweep()
+    assert world.open == {}
 
 
 def test_a_port_in_use_is_refused_where_nothing_can_be_rewritten(world: World) -> None:
     Talk(world).setup()
     Talk(world, box=1).setup()
     assert world.open == {PORT: (stb(), PORT)}
-    assert world.reasons("way-refused") == [f"port {PORT} is in use by 192.168.1.200"]
+    assert world.reasons("way-refused") == [f"port {PORT} is in use by 192.168.1.200, which asked first"]
+    assert [note.holder for note in world.notes if note.event == "way-refused"] == ["192.168.1.200"]
 
 
 def test_a_dead_way_does_not_hold_its_port_for_ever(world: World) -> None:
@@ -514,6 +424,8 @@ def test_a_syn_after_a_takeover_ends_the_connection_that_was_taken_over(world: W
     for way in dialogue.adopt({PORT: PORT}, world.now, session="7"):
         world.open[way.port] = (way.stb, way.stb_port)
     talk.send(True, flags=SYN)
+    assert list(world.open) == [PORT]
+    talk.send(False, flags=SYN | ACK)
     assert world.open == {}
 
 
