@@ -68,7 +68,7 @@ class PinholeHelper:
         self.pause = int(config.rtsp.pause)
         self.roles = Roles(config)
         self.ways = Ways(KIND)
-        self.dialogues = Dialogues(Policy.of(config), self.ways, config.rtsp.ports)
+        self.dialogues = Dialogues(Policy.of(config), self.ways, config.rtsp.ports, confirm=self.confirm)
         self.map = PinholeMap()
         self.elements = Elements(self.map)
         self.conntrack = Conntrack()
