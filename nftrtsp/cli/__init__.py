@@ -60,9 +60,9 @@ def main() -> None:
     try:
         code = _run()
     except NftrtspError as error:
-        from nftrtsp.cli.columns import hung, room
+        from nftrtsp.terminal import HANG, TERMINAL
 
-        _complain(hung(f"nftrtsp: {error}", room(sys.stderr) if sys.stderr else None, 4))
+        TERMINAL.say(f"nftrtsp: {error}", hang=HANG)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

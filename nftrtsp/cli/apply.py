@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from nftrtsp import figures
-from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.generate import helper_option, settle
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option, unused_config_option
 from nftrtsp.cli.plan import print_plan, show_plan
 from nftrtsp.config import HelperKind
-from nftrtsp.errors import NftrtspError, printable
+from nftrtsp.errors import printable
+from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -73,9 +72,9 @@ def diff(
     elif plan:
         show_plan(plan)
     else:
-        click.echo("no difference")
+        TERMINAL.out.line("no difference")
     if wanted.stand_in and plan and not as_json:
-        _complain(stand_in_text(kind, wanted.stand_in))
+        TERMINAL.say(stand_in_text(kind, wanted.stand_in))
     context.exit(1 if plan else 0)
 
 
@@ -146,10 +145,12 @@ def remove(yes: bool) -> None:
     with Nft() as nft:
         plan = compare(applying.live(nft), None)
         if plan:
-            click.echo(f"table inet nftrtsp goes: {plan.summary}")
+            TERMINAL.out.line(f"table inet nftrtsp goes: {plan.summary}")
             ask("Remove it?", yes)
         removed = applying.remove(nft)
-    click.echo("removed; nothing of ours is loaded at boot" if removed else "there is no table of ours")
+    TERMINAL.out.line(
+        "removed; nothing of ours is loaded at boot" if removed else "there is no table of ours"
+    )
 
 
 def wish(config: Config, kind: HelperKind) -> Wanted:
@@ -163,12 +164,8 @@ def wish(config: Config, kind: HelperKind) -> Wanted:
 
 def ask(question: str, yes: bool) -> None:
     """Ask on a terminal; elsewhere ``--yes`` must have been given. Raises Abort at a no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise NftrtspError("this is no terminal to ask on", remedy="add --yes to go on without asking")
-    if not click.confirm(question, err=True):
-        click.echo("nothing was changed", err=True)
+    if not yes and not TERMINAL.confirm(question):
+        TERMINAL.say("nothing was changed")
         raise click.Abort
 
 
@@ -178,44 +175,47 @@ def await_confirmation(change: Trial) -> bool:
     from nftrtsp.ruleset import trial
 
     at = figures.clock(change.deadline)
-    _complain(f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there.")
-    _complain("Without it the old ruleset comes back by itself, also if this connection is lost.")
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    TERMINAL.say(
+        f"On trial until {at}: open a NEW connection to the router, then run `nftrtsp confirm` there."
+    )
+    TERMINAL.say("Without it the old ruleset comes back by itself, also if this connection is lost.")
+    if not (sys.stdin.isatty() and TERMINAL.err.is_terminal):
         return True
     try:
         while trial.folder(trial.State.ARMED).is_dir() and change.left > -30:
-            click.echo(f"\r{max(0, round(change.left)):>5} s left ", nl=False, err=True)
+            TERMINAL.err.over(f"{max(0, round(change.left)):>5} s left ")
             time.sleep(0.25)
     except KeyboardInterrupt:
-        click.echo(
-            "\rno longer watching, not confirmed: the way back is still armed,\n"
-            f"and the old ruleset comes back at {at} unless you run `nftrtsp confirm`",
-            err=True,
+        TERMINAL.say(
+            "no longer watching, not confirmed: the way back is still armed,\n"
+            f"and the old ruleset comes back at {at} unless you run `nftrtsp confirm`"
         )
         raise click.exceptions.Exit(WATCH_ENDED) from None
     if trial.folder(trial.State.ARMED).is_dir():
-        click.echo("\rthe way back was not taken in time; run `nftrtsp rollback` now", err=True)
+        TERMINAL.say("the way back was not taken in time; run `nftrtsp rollback` now")
         return False
     gone = trial.reverted()
     kept = gone is None or gone.id != change.id
     if kept and trial.noted(applying.LAST).get("result") == "removed":
-        click.echo("\rour table was taken away meanwhile", err=True)
+        TERMINAL.say("our table was taken away meanwhile")
         return False
-    click.echo("\rconfirmed: kept     " if kept else "\rnot confirmed: the old ruleset is back", err=True)
+    TERMINAL.say("confirmed: kept" if kept else "not confirmed: the old ruleset is back")
     return kept
 
 
 def _tell(outcome: Outcome) -> None:
     for remark in outcome.remarks:
-        _complain(remark)
+        TERMINAL.say(remark)
     if not outcome.plan:
         text = "it is now the good one, loaded at boot" if outcome.kept else "nothing was touched"
-        click.echo(f"nothing to do: the kernel has this ruleset already; {text}")
+        TERMINAL.out.line(f"nothing to do: the kernel has this ruleset already; {text}")
         return
-    click.echo("applied and verified")
+    TERMINAL.out.line("applied and verified")
     if outcome.adopted:
         plural = "" if outcome.adopted == 1 else "s"
-        click.echo(f"{outcome.adopted} open RTSP connection{plural} will be picked up again, with the helper")
+        TERMINAL.out.line(
+            f"{outcome.adopted} open RTSP connection{plural} will be picked up again, with the helper"
+        )
 
 
 def _require_interfaces(config: Config, config_path: Path | None) -> None:
@@ -258,32 +258,21 @@ def _ask_for_helper(kind: HelperKind) -> None:
     from nftrtsp.rtsp import publish
 
     if kind is not HelperKind.KERNEL and publish.ask(paths.helper_socket()) is None:
-        _complain("no `nftrtsp helper` runs here yet, and without it no film comes: start it")
-
-
-def _complain(text: str) -> None:
-    click.echo(hung(text, room(sys.stderr), 0), err=True)
+        TERMINAL.say("no `nftrtsp helper` runs here yet, and without it no film comes: start it")
 
 
 def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
     """Say what the ruleset cannot fix, on stderr; with ``--json`` as objects on stdout."""
-    import json
-
-    import msgspec
-
     from nftrtsp.ruleset import environment
 
     facts, whole = lookout.report()
     if not whole:
-        _complain("other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does")
+        TERMINAL.say("other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does")
     for obstacle in environment.judge(config, facts):
         if as_json:
-            click.echo(json.dumps({"warning": msgspec.to_builtins(obstacle)}))
+            TERMINAL.json({"warning": obstacle})
         else:
-            coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-            label = click.style("warning:", fg="yellow", bold=True) if coloured else "warning:"
-            told = hung(f"warning: {obstacle}", room(sys.stderr), 4).removeprefix("warning:")
-            click.echo(f"{label}{told}", err=True)
+            TERMINAL.warn(str(obstacle))
 
 
 def adoption(config: Config, kind: HelperKind) -> Callable[[], int] | None:

@@ -6,7 +6,6 @@ What each command shows is decided here; what it means in words in ``words.py``;
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import click
 from nftrtsp.cli.flowlist import flow_lines, flow_rows
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.cli.ways import helper_masters, way_rows, ways
-from nftrtsp.cli.writing import json_lines, write
+from nftrtsp.terminal import TERMINAL, json_line
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -49,11 +48,11 @@ def flows(config_path: Path | None, everything: bool, watch: bool, as_json: bool
         found = conntrack.dump_flows() if everything else vod_flows(conntrack, config, roles)
         pairs = ((flow, roles.of(flow)) for flow in found)
         if as_json:
-            write(flow_lines(pairs, roles))
-        elif write(flow_rows(pairs, roles, as_live(config))):
+            TERMINAL.out.lines(flow_lines(pairs, roles))
+        elif TERMINAL.out.lines(flow_rows(pairs, roles, as_live(config))):
             hint()
         else:
-            click.echo("no film is on its way, and no control connection has a way open", err=True)
+            TERMINAL.say("no film is on its way, and no control connection has a way open")
 
 
 def as_live(config: Config) -> Config:
@@ -116,18 +115,18 @@ def expectations(config_path: Path | None, everything: bool, watch: bool, as_jso
     roles = Roles(config)
     with Conntrack() as conntrack:
         found = ways(conntrack.dump_expectations(), roles, everything=everything)
-    if not write(json_lines(found) if as_json else way_rows(found)) and not as_json:
-        click.echo("no way is open", err=True)
+    if not TERMINAL.out.lines(map(json_line, found) if as_json else way_rows(found)) and not as_json:
+        TERMINAL.say("no way is open")
 
 
 def hint() -> None:
     """Say on a terminal why bytes or ages are unknown."""
-    if not sys.stderr.isatty():
+    if not TERMINAL.err.is_terminal:
         return
     for name, what in (("acct", "bytes"), ("timestamp", "ages")):
         setting = Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}")
         if setting.exists() and setting.read_text().strip() == "0":
-            click.echo(f"{what} are unknown: net.netfilter.nf_conntrack_{name} is 0", err=True)
+            TERMINAL.say(f"{what} are unknown: net.netfilter.nf_conntrack_{name} is 0")
 
 
 @click.command()

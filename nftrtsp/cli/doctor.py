@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
+from nftrtsp.terminal import TERMINAL, hung
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nftrtsp.doctor import Finding, Verdict
 
-_COLOURS = {"ok": "green", "warning": "yellow", "fault": "red", "unknown": "blue"}
+_STYLES = {"ok": "good", "warning": "warn", "fault": "bad", "unknown": "unknown"}
 
 #: Columns of the state and the check's name before what was found.
 _MARGIN = 23
@@ -36,36 +37,23 @@ def doctor(config_path: Path | None, as_json: bool) -> None:
     findings = diagnose(facts)
     verdict = conclude(facts, findings)
     if as_json:
-        _write_json(verdict, findings)
+        TERMINAL.json({"verdict": verdict.text, "works": verdict.works})
+        for finding in findings:
+            TERMINAL.json(finding)
     else:
         _write_text(verdict, findings)
     sys.exit(1 if verdict.works is False else 0)
 
 
-def _write_json(verdict: Verdict, findings: Sequence[Finding]) -> None:
-    import msgspec
-
-    for value in ({"verdict": verdict.text, "works": verdict.works}, *findings):
-        click.echo(msgspec.json.encode(value).decode())
-
-
 def _write_text(verdict: Verdict, findings: Sequence[Finding]) -> None:
-    import os
-    import shutil
-    import textwrap
-
-    colour = None if not os.environ.get("NO_COLOR") else False
+    out = TERMINAL.out
     word = {True: "ok", False: "fault", None: "unknown"}[verdict.works]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-
-    def wrapped(text: str, margin: int) -> str:
-        lines = textwrap.wrap(text, max(width - margin, 20), break_long_words=False, break_on_hyphens=False)
-        return ("\n" + " " * margin).join(lines)
-
-    click.secho(wrapped(verdict.text, 0), fg=_COLOURS[word], bold=True, color=colour)
-    click.echo()
+    out.line(verdict.text, _STYLES[word], "head")
+    out.line()
     for finding in findings:
-        state = click.style(f"{finding.state:<8}", fg=_COLOURS[finding.state])
-        click.echo(f"{state} {finding.check:<13} {wrapped(finding.text, _MARGIN)}", color=colour)
+        head = f"{finding.state:<8} {finding.check:<13} "
+        told = hung(head + finding.text, out.columns, _MARGIN)
+        state = out.paint(head[:8], _STYLES[finding.state])
+        out.lines([state + told[8:]])
         if finding.remedy:
-            click.echo(f"{'':<{_MARGIN}}→ {wrapped(finding.remedy, _MARGIN + 2)}", color=colour)
+            out.line(f"{'':<{_MARGIN}}→ {finding.remedy}", hang=_MARGIN + 2)

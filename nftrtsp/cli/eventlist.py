@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import select
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from nftrtsp import figures, paths
 from nftrtsp.cli import words
-from nftrtsp.cli.columns import INDENT, Cell, colours, hung, paint, room
+from nftrtsp.cli.columns import INDENT, Cell
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.flowlist import pause_of
-from nftrtsp.cli.writing import require_reader
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.memory import Memory
 from nftrtsp.conntrack.record import of_event, of_expectation, protocol_text
@@ -27,6 +23,7 @@ from nftrtsp.conntrack.table import Table
 from nftrtsp.errors import NftrtspError
 from nftrtsp.rtsp import publish
 from nftrtsp.rtsp.ways import counted
+from nftrtsp.terminal import TERMINAL, Channel, hung, json_line
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -57,24 +54,18 @@ LINE_STYLE = {
 def stream_events(config: Config, *, everything: bool, filters: tuple[str, ...], as_json: bool) -> None:
     """Write events as they come, until Ctrl-C or until the reader closes the pipe."""
     wanted = parse_filters(filters, config)
-    roles = Roles(config)
+    roles, out = Roles(config), TERMINAL.out
     for event in _everything() if everything else _iptv(config):
         if event is None:
-            sys.stdout.flush()
-            require_reader()
+            out.flush()
+            out.require_reader()
         elif isinstance(event, Event):
             part = part_of(event, roles)
             if wanted.accepts(event, part, roles):
                 told = of_event(event, roles, part) if as_json else {}
-                _put(
-                    msgspec.json.encode(told).decode() if as_json else event_line(event, part, roles, config)
-                )
+                out.raw((json_line(told) if as_json else event_line(event, part, roles, config)) + "\n")
         elif wanted.accepts_line(event, _stb(event), roles):
-            _put(msgspec.json.encode(event).decode() if as_json else helper_line(event, roles))
-
-
-def _put(line: str) -> None:
-    sys.stdout.write(line + "\n")
+            out.raw((json_line(event) if as_json else helper_line(event, roles)) + "\n")
 
 
 class Helper:
@@ -140,9 +131,8 @@ def _iptv(config: Config) -> Iterator[Event | Line | None]:
         yield from _joined(table.fileno(), lambda: table.poll(0))
 
 
-def event_line(event: Event, part: Part, roles: Roles, config: Config) -> str:
+def event_line(event: Event, part: Part, roles: Roles, config: Config, to: Channel = TERMINAL.out) -> str:
     """Return one event as people read it."""
-    coloured = colours(sys.stdout)
     name = "LOST" if event.type is EventType.OVERRUN else event.type.value
     head = [(figures.moment(event.time), "dim"), (name.ljust(16), STYLE[event.type])]
     found = "  (found by a dump)" if event.found else ""
@@ -157,32 +147,31 @@ def event_line(event: Event, part: Part, roles: Roles, config: Config) -> str:
         meaning = words.of_flow(flow, part.role, pause_of(flow, config))
         proto = protocol_text(flow.orig.proto)
         head += [(role.ljust(7), ""), (box, "name"), (f"{proto:<5}", "")]
-        return _line(head, f"{' → '.join(ends)}  {meaning}{found}", coloured, gap=1)
+        return _line(head, f"{' → '.join(ends)}  {meaning}{found}", to, gap=1)
     if event.expectation is not None:
         way = of_expectation(event.expectation, roles)
         box = (way["stb_name"] or way["stb"] or "").ljust(16)
         head += [("way".ljust(7), ""), (box, "name"), (f"{way['proto']:<5}", "")]
-        return _line(head, f"port {way['tuple']['dport']}  {words.of_way(way)}{found}", coloured, gap=1)
+        return _line(head, f"port {way['tuple']['dport']}  {words.of_way(way)}{found}", to, gap=1)
     told = f"the kernel dropped {event.lost:,} events here, for they came faster than they were read"
-    return _line(head, told, coloured)
+    return _line(head, told, to)
 
 
-def _line(head: list[Cell], told: str, coloured: bool, *, gap: int = 2) -> str:
+def _line(head: list[Cell], told: str, to: Channel, *, gap: int = 2) -> str:
     """Return ``head`` in columns and what is ``told``, on a line of its own where a terminal is narrow."""
-    columns = room(sys.stdout)
+    columns = to.columns
     width = sum(len(text) + 2 for text, _ in head) - 2 + gap
     whole = columns is None or width + len(told) <= columns
     if not whole:
         head = [*head[:-1], (head[-1][0].rstrip(), head[-1][1])]
-    start = "  ".join(paint(text, style, coloured) for text, style in head)
+    start = "  ".join(to.paint(text, style) for text, style in head)
     if whole:
         return f"{start}{' ' * gap}{told}"
     return f"{start}\n{hung(' ' * INDENT + told, columns, INDENT + 2)}"
 
 
-def helper_line(line: Mapping[str, Any], roles: Roles) -> str:
+def helper_line(line: Mapping[str, Any], roles: Roles, to: Channel = TERMINAL.out) -> str:
     """Return one line of a helper as people read it."""
-    coloured = colours(sys.stdout)
     name = str(line.get("event"))
     if name == "hello":
         ways = counted(len(line.get("ways") or ()))
@@ -193,7 +182,7 @@ def helper_line(line: Mapping[str, Any], roles: Roles) -> str:
         told = "  ".join([*port, *parts]) or str(line.get("client") or "")
     head = [(figures.moment(_time(dict(line))), "dim"), (name.ljust(16), LINE_STYLE.get(name, ""))]
     head += [("helper".ljust(7), ""), (roles.name(_stb(line)).ljust(16), "name")]
-    return _line(head, told, coloured)
+    return _line(head, told, to)
 
 
 def _stb(line: Mapping[str, Any]) -> bytes:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nftrtsp import figures
 from nftrtsp.cli import words
-from nftrtsp.cli.columns import Cell, aligned, room
-from nftrtsp.cli.writing import json_lines
+from nftrtsp.cli.columns import Cell, aligned
 from nftrtsp.conntrack.record import of_flow, protocol_text
 from nftrtsp.conntrack.role import Part, Role, Roles
+from nftrtsp.terminal import TERMINAL, json_line
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -25,7 +24,7 @@ WATCH_HEAD = (*HEAD[:6], ">RATE", *HEAD[6:])
 
 def flow_lines(pairs: Iterable[tuple[Flow, Part]], roles: Roles) -> Iterator[str]:
     """Yield the JSON object of each flow."""
-    return json_lines(of_flow(flow, roles, part) for flow, part in pairs)
+    return (json_line(of_flow(flow, roles, part)) for flow, part in pairs)
 
 
 def flow_rows(
@@ -47,7 +46,7 @@ def flow_rows(
             cells.append((figures.duration(now - flow.start / 1e9) if flow.start else "?", ""))
             yield [*cells, _meaning(flow, part, config)]
 
-    return aligned(HEAD if rates is None else WATCH_HEAD, rows(), columns=room(sys.stdout))
+    return aligned(HEAD if rates is None else WATCH_HEAD, rows(), TERMINAL.out)
 
 
 def pause_of(flow: Flow, config: Config) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.config import HelperKind
+from nftrtsp.terminal import HANG, TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -44,14 +43,14 @@ def init(profile: str, output: Path | None, force: bool) -> None:
     text = draft.draft(found, profile, defaults)
     target = output or paths.config_file()
     if str(target) == "-":
-        click.echo(text, nl=False)
+        TERMINAL.out.raw(text)
     else:
         draft.write(target, text, overwrite=force)
     networks = ", ".join(str(network) for network in found.networks)
-    click.echo(f"IPTV interface {found.iptv}: {found.why_iptv}", err=True)
-    click.echo(f"LAN {', '.join(found.lan)} ({networks}): {found.why_lan}", err=True)
+    TERMINAL.say(f"IPTV interface {found.iptv}: {found.why_iptv}", hang=HANG)
+    TERMINAL.say(f"LAN {', '.join(found.lan)} ({networks}): {found.why_lan}", hang=HANG)
     if str(target) != "-":
-        click.echo(f"wrote {target}; look it over, then `nftrtsp check -c {target}`", err=True)
+        TERMINAL.say(f"wrote {target}; look it over, then `nftrtsp check -c {target}`")
 
 
 @click.command()
@@ -65,7 +64,7 @@ def generate(config_path: Path | None, helper: str | None, as_json: bool) -> Non
 
     config = load_config(config_path)
     table = build(config, settle(config, helper, ask=False))
-    click.echo(as_lines(table) if as_json else render(table), nl=False)
+    TERMINAL.out.raw(as_lines(table) if as_json else render(table))
 
 
 @click.command()
@@ -80,7 +79,6 @@ def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json
     Needs no root where user namespaces are allowed. Interfaces of the config that this machine lacks are an
     error, for nft itself takes any name.
     """
-    import json
     import socket
 
     from nftrtsp import paths
@@ -96,13 +94,13 @@ def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json
     kind = settle(config, helper)
     _, stand_in = canonical_listing(render(build(config, kind)))
     if as_json:
-        click.echo(json.dumps({"valid": True, "kind": kind, "stand_in": stand_in}))
+        TERMINAL.json({"valid": True, "kind": kind, "stand_in": stand_in})
         return
-    click.echo(f"valid on this kernel, for the {kind} helper")
+    TERMINAL.out.line(f"valid on this kernel, for the {kind} helper")
     if stand_in:
         from nftrtsp.cli.apply import stand_in_text
 
-        click.echo(stand_in_text(kind, stand_in), err=True)
+        TERMINAL.say(stand_in_text(kind, stand_in))
 
 
 def settle(config: Config, helper: str | None = None, *, ask: bool = True) -> HelperKind:
@@ -116,6 +114,5 @@ def settle(config: Config, helper: str | None = None, *, ask: bool = True) -> He
     from nftrtsp.rtsp import choice
 
     chosen = choice.decide(HelperKind.AUTO, choice.look(ask=ask))
-    text = f"helper auto: {chosen.kind}, as {chosen.why}"
-    click.echo(hung(text, room(sys.stderr), 4), err=True)
+    TERMINAL.say(f"helper auto: {chosen.kind}, as {chosen.why}", hang=HANG)
     return chosen.kind

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -11,9 +10,13 @@ import click
 from nftrtsp import figures
 from nftrtsp.cli.options import json_option, netns_option, unused_config_option
 from nftrtsp.errors import NftrtspError, StateError
+from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.ruleset.archive import Saved
+
+#: A long entry goes on below its date.
+_HANG = 6
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
@@ -26,7 +29,9 @@ def confirm() -> None:
     from nftrtsp.ruleset import apply as applying
 
     change = applying.confirm()
-    click.echo(f"confirmed: {change.summary}, applied by {change.by}; it is loaded at boot from now on")
+    TERMINAL.out.line(
+        f"confirmed: {change.summary}, applied by {change.by}; it is loaded at boot from now on"
+    )
 
 
 @click.command()
@@ -47,22 +52,24 @@ def rollback(number: int | None, yes: bool) -> None:
             ask("Take back the change that is on trial?", yes)
             change = applying.go_back()
             if change is not None:
-                click.echo(f"back: the change by {change.by} is gone ({change.summary})")
+                TERMINAL.out.line(f"back: the change by {change.by} is gone ({change.summary})")
                 return
         saved = _entry(archive.history(), number or 1)
         wanted = applying.want(saved.text, saved.kind)
         plan = applying.plan(nft, wanted)
         if not plan:
-            click.echo(f"the kernel has that ruleset already (confirmed {figures.date(saved.time)})")
+            TERMINAL.out.line(f"the kernel has that ruleset already (confirmed {figures.date(saved.time)})")
         else:
             show_plan(plan)
             ask(f"Go back to the ruleset confirmed {figures.date(saved.time)}?", yes)
             _make_ready(saved)
         outcome = applying.apply(nft, wanted, shown=plan)
     for remark in outcome.remarks:
-        click.echo(remark, err=True)
+        TERMINAL.say(remark)
     if plan:
-        click.echo(f"back to the ruleset confirmed {figures.date(saved.time)}; it is the good one again")
+        TERMINAL.out.line(
+            f"back to the ruleset confirmed {figures.date(saved.time)}; it is the good one again"
+        )
 
 
 @click.command()
@@ -72,6 +79,7 @@ def history(as_json: bool) -> None:
     """List the rulesets that were confirmed: the good one, and those before it, for `rollback NUMBER`."""
     from nftrtsp.ruleset import archive
 
+    out = TERMINAL.out
     entries: list[tuple[str, Saved | StateError]] = []
     try:
         good = archive.good()
@@ -81,19 +89,19 @@ def history(as_json: bool) -> None:
         entries += [("good", good)] if good else []
     entries += [(str(number), entry) for number, entry in enumerate(archive.history(), 1)]
     if not entries and not as_json:
-        click.echo("no ruleset was confirmed yet", err=True)
+        TERMINAL.say("no ruleset was confirmed yet")
     for name, entry in entries:
         if isinstance(entry, StateError):
-            click.echo(
-                json.dumps({"entry": name, "damaged": str(entry)}) if as_json else f"{name:>4}  {entry}"
-            )
+            if as_json:
+                TERMINAL.json({"entry": name, "damaged": str(entry)})
+            else:
+                out.line(f"{name:>4}  {entry}", hang=_HANG)
         elif as_json:
             fields = {"entry": name, "time": entry.time, "by": entry.by, "kind": entry.kind}
-            click.echo(json.dumps(fields | {"summary": entry.summary, "file": str(entry.path)}))
+            TERMINAL.json(fields | {"summary": entry.summary, "file": str(entry.path)})
         else:
-            click.echo(
-                f"{name:>4}  {figures.date(entry.time)}  {entry.kind:<9}  {entry.summary}  by {entry.by}"
-            )
+            kept = f"{figures.date(entry.time)}  {entry.kind:<9}  {entry.summary}  by {entry.by}"
+            out.line(f"{name:>4}  {kept}", hang=_HANG)
 
 
 @click.command()
@@ -114,11 +122,11 @@ def restore() -> None:
         with Nft() as nft:
             saved, remarks = applying.restore(nft)
         for remark in remarks:
-            click.echo(remark, err=True)
+            TERMINAL.say(remark)
     if saved is None:
-        click.echo("no ruleset was confirmed yet, so there is none to load", err=True)
+        TERMINAL.say("no ruleset was confirmed yet, so there is none to load")
     else:
-        click.echo(f"loaded {saved.path.name}, confirmed {figures.date(saved.time)} by {saved.by}")
+        TERMINAL.out.line(f"loaded {saved.path.name}, confirmed {figures.date(saved.time)} by {saved.by}")
 
 
 def _make_ready(saved: Saved | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 
 from nftrtsp.cli.options import json_option
 from nftrtsp.errors import LabError, PrivilegeError
+from nftrtsp.terminal import TERMINAL, json_line
 
 if TYPE_CHECKING:
     from nftrtsp.lab.network import Lab
@@ -53,7 +53,7 @@ def up(stbs: int, media_servers: int, helper: str) -> None:
         built.close()
         raise
     variables = " ".join(f"{key}={value}" for key, value in built.variables().items() if key != "PATH")
-    click.echo(
+    TERMINAL.out.line(
         f"lab {built.id} is up: {stbs} set-top boxes, a router, {media_servers} media servers\n"
         f"  run commands in its router:  nftrtsp lab exec nftrtsp apply --yes\n"
         f"  or a shell:                  nftrtsp lab exec bash\n"
@@ -71,7 +71,7 @@ def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - 
     router = _standing(lab_id).router
     variables = router.lab.environment()
     if shutil.which(command[0], path=variables.get("PATH")) is None:
-        click.echo(f"nftrtsp: lab: there is no program {command[0]!r} to run", err=True)
+        TERMINAL.say(f"nftrtsp: lab: there is no program {command[0]!r} to run")
         click.get_current_context().exit(127)  # as a shell says it
     try:
         # In place of this process: signals, the terminal and the exit code are the command's own.
@@ -120,10 +120,13 @@ def play(  # noqa: PLR0917 - one for each option
         )
     except LabError as error:
         raise LabError(error.message, place=error.place, remedy=error.remedy or _SET_UP) from None
-    click.echo(showing.to_json(results) if as_json else showing.to_text(results))
+    if as_json:
+        TERMINAL.out.lines(json_line(showing.record(result)) for result in results)
+    else:
+        TERMINAL.out.lines([showing.to_text(results)])
     if not all(result.good for result in results):
         if not any(result.report.packets for result in results):
-            click.echo(f"nftrtsp: lab: no film arrived; {_SET_UP}", err=True)
+            TERMINAL.say(f"nftrtsp: lab: no film arrived; {_SET_UP}")
         click.get_current_context().exit(1)
 
 
@@ -144,12 +147,11 @@ def demo(seconds: float | None, text: bool) -> None:
     from nftrtsp.lab import demo as story
     from nftrtsp.lab.telling import Telling
 
-    on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not text
-    dashboard = on_terminal and find_spec("nftrtsp.cli.monitor") is not None
+    dashboard = TERMINAL.interactive and not text and find_spec("nftrtsp.cli.monitor") is not None
     try:
         outcome = story.play(Telling(), seconds=seconds or (25.0 if dashboard else 10.0), dashboard=dashboard)
     except KeyboardInterrupt:
-        click.echo("\nnftrtsp: stopped; the lab is gone", err=True)
+        TERMINAL.say("\nnftrtsp: stopped; the lab is gone")
         click.get_current_context().exit(130)
     click.get_current_context().exit(0 if outcome.good else 1)
 
@@ -165,11 +167,11 @@ def break_(lab_id: str | None, mend: bool, name: str | None) -> None:
     if name is None:
         width = max(map(len, fault.FAULTS))
         for known, what in fault.FAULTS.items():
-            click.echo(f"{known:<{width}}  {what.summary}")
+            TERMINAL.out.line(f"{known:<{width}}  {what.summary}")
         return
     found = fault.find(name)
     (found.mend if mend else found.make)(_standing(lab_id))
-    click.echo(f"{'mended' if mend else 'broken'}: {found.summary}")
+    TERMINAL.out.line(f"{'mended' if mend else 'broken'}: {found.summary}")
 
 
 @lab.command()
@@ -189,7 +191,7 @@ def down(lab_id: str | None) -> None:
             raise LabError(
                 f"the lab {lab_id} belongs to a running program", place="lab", remedy="end that program"
             )
-    click.echo(f"removed {', '.join(removed)}" if removed else "there is no lab to remove")
+    TERMINAL.out.line(f"removed {', '.join(removed)}" if removed else "there is no lab to remove")
 
 
 def _need_root() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from nftrtsp.cli.options import config_option, load_config, netns_option
+from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -50,11 +50,14 @@ def monitor(  # noqa: PLR0917 - click passes them by name
     if record and (demo or replay):
         raise click.UsageError("--record is for live: a recording is one already")
     feed = _feed(config_path, record, _demo() if demo else replay, speed)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not TERMINAL.interactive:
         from nftrtsp.errors import NftrtspError
 
+        dumb = " that is not TERM=dumb" if TERMINAL.out.is_terminal and not TERMINAL.out.moves else ""
         raise NftrtspError(
-            "the dashboard needs a terminal", place="monitor", remedy="`nftrtsp events` and `flows` do not"
+            f"the dashboard needs a terminal{dumb}",
+            place="monitor",
+            remedy="`nftrtsp events` and `flows` do not",
         )
     from nftrtsp.monitor.app import Monitor
 

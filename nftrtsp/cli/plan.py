@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import click
-
-from nftrtsp.cli.columns import hung, room, slices
+from nftrtsp.terminal import HANG, TERMINAL, Channel, slices
 
 if TYPE_CHECKING:
     from nftrtsp.ruleset.diff import Plan
@@ -19,22 +14,22 @@ if TYPE_CHECKING:
 #: How far the rest of a rule stands in that is too long for the terminal.
 _HANG = 4
 
-_COLOURS = {"+": "green", "-": "red", "~": "yellow", ">": "cyan", " ": None}
+_STYLES = {"+": "good", "-": "bad", "~": "warn", ">": "name", " ": ""}
 
 
 def show_plan(plan: Plan) -> None:
     """Print the plan and its summary on stdout."""
     from nftrtsp.ruleset.review import consequences, plain, review
 
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    columns = room(sys.stdout)
+    out = TERMINAL.out
+    columns = out.columns
     for line in review(plan):
-        for part in _parts(line, columns):
-            click.echo(_colour(part, line.sign) if coloured else plain(part))
+        out.lines(
+            _colour(part, line.sign, out) if out.coloured else plain(part) for part in _parts(line, columns)
+        )
     for sentence in consequences(plan):
-        click.echo(hung(f"note: {sentence}", room(sys.stderr), 4), err=True)
-    summary = plan.summary
-    click.echo(click.style(summary, bold=True) if coloured else summary)
+        TERMINAL.say(f"note: {sentence}", hang=HANG)
+    out.line(plan.summary, "head")
 
 
 def _parts(line: Line, columns: int | None) -> Iterator[Line]:
@@ -52,25 +47,23 @@ def _parts(line: Line, columns: int | None) -> Iterator[Line]:
         yield Line(" " if start else line.sign, text, tuple(marks))
 
 
-def _colour(line: Line, sign: str) -> str:
-    """Write one line in the colour of ``sign``, the words that changed in reverse video."""
-    colour = _COLOURS[sign]
-    parts = [click.style(f"{line.sign} ", fg=colour)]
+def _colour(line: Line, sign: str, out: Channel) -> str:
+    """Return one line in the colour of ``sign``, the words that changed in reverse video."""
+    style = _STYLES[sign]
+    parts = [out.paint(f"{line.sign} ", style)]
     position = 0
     for start, end in line.marks:
-        parts.append(click.style(line.text[position:start], fg=colour))
-        parts.append(click.style(line.text[start:end], fg=colour, reverse=True))
+        parts.append(out.paint(line.text[position:start], style))
+        parts.append(out.paint(line.text[start:end], style, "changed"))
         position = end
-    parts.append(click.style(line.text[position:], fg=colour, dim=sign == " "))
+    parts.append(out.paint(line.text[position:], style or "dim"))
     return "".join(parts)
 
 
 def print_plan(plan: Plan) -> None:
     """Print the plan as JSON, one change a line, and a last line with the counts."""
-    import msgspec
-
     from nftrtsp.ruleset.diff import Op
 
     for change in plan.changes:
-        click.echo(msgspec.json.encode(change).decode())
-    click.echo(json.dumps({"summary": {str(op): plan.count(op) for op in Op}, "same": not plan}))
+        TERMINAL.json(change)
+    TERMINAL.json({"summary": {str(op): plan.count(op) for op in Op}, "same": not plan})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,9 @@ import click
 
 from nftrtsp import figures
 from nftrtsp.cli.apply import wish
-from nftrtsp.cli.columns import hung, room
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
 from nftrtsp.errors import NftrtspError
+from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.ruleset.canonical import Table
@@ -43,10 +42,10 @@ def status(config_path: Path | None, as_json: bool) -> None:
         "helper": running_helper(),
     }
     if as_json:
-        click.echo(json.dumps(facts))
+        TERMINAL.json(facts)
     else:
         for title, text in _sentences(facts):
-            click.echo(hung(f"{title:<9} {text}", room(sys.stdout), 10))
+            TERMINAL.out.line(f"{title:<9} {text}", hang=10)
 
 
 def _against_config(live: Table | None, path: Path | None) -> dict[str, Any]:

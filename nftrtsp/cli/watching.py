@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nftrtsp import figures
-from nftrtsp.cli.columns import colours, paint
 from nftrtsp.cli.flowlist import flow_rows
 from nftrtsp.cli.ways import way_rows, ways
-from nftrtsp.cli.writing import json_lines, require_reader, write
 from nftrtsp.conntrack.record import of_flow
 from nftrtsp.conntrack.table import Table
+from nftrtsp.terminal import TERMINAL, json_line
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
@@ -33,8 +31,10 @@ def watch_flows(config: Config, *, everything: bool, as_json: bool) -> None:
                 pairs = [(flow, table.roles.of(flow)) for flow in table.flows()]
             if as_json:
                 now = time.time()
-                return json_lines(
-                    {"time": now, **of_flow(flow, table.roles, part), "rate": _rate(table, flow.id)}
+                return (
+                    json_line(
+                        {"time": now, **of_flow(flow, table.roles, part), "rate": _rate(table, flow.id)}
+                    )
                     for flow, part in pairs
                 )
             return flow_rows(pairs, table.roles, config, table.rates)
@@ -55,14 +55,15 @@ def watch_ways(config: Config, *, everything: bool, as_json: bool) -> None:
             found = ways(table.expectations(), table.roles, everything=everything)
             if as_json:
                 now = time.time()
-                return json_lines({"time": now, **way} for way in found)
+                return (json_line({"time": now, **way}) for way in found)
             return way_rows(found)
 
         _watch(table, picture, as_json=as_json)
 
 
 def _watch(table: Table, picture: Callable[[], Iterable[str]], *, as_json: bool) -> None:
-    screen = sys.stdout.isatty() and not as_json
+    out = TERMINAL.out
+    screen = out.moves and not as_json
     table.poll(0)
     while True:
         lines = list(picture())
@@ -70,11 +71,11 @@ def _watch(table: Table, picture: Callable[[], Iterable[str]], *, as_json: bool)
             at = figures.clock(time.time())
             lost = f"   events lost {table.lost} times, repaired" if table.lost else ""
             full = f"   {table.overflow} flows left out: the table is full" if table.overflow else ""
-            lines = [CLEAR + paint(at, "dim", colours(sys.stdout)) + lost + full, *(lines or ["nothing now"])]
+            lines = [CLEAR + out.paint(at, "dim") + lost + full, *(lines or ["nothing now"])]
         elif not as_json:
             lines.append("")
-        write(lines)
+        out.lines(lines)
         ends = time.monotonic() + REFRESH
         while (left := ends - time.monotonic()) > 0:
             table.poll(left)
-            require_reader()
+            out.require_reader()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nftrtsp import figures
 from nftrtsp.cli import words
-from nftrtsp.cli.columns import Cell, aligned, room
+from nftrtsp.cli.columns import Cell, aligned
+from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.conntrack.role import Roles
@@ -58,7 +58,7 @@ def way_rows(found: Iterable[dict[str, Any]]) -> Iterator[str]:
                 (words.of_way(way), "good" if way["any_source"] else "warn"),
             ]
 
-    return aligned(WAY_HEAD, rows(), columns=room(sys.stdout))
+    return aligned(WAY_HEAD, rows(), TERMINAL.out)
 
 
 def helper_ways() -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ They stand in the order in which a film depends on them, so the first fault is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 
 from nftrtsp import figures
 from nftrtsp.config import HelperKind
@@ -248,7 +249,7 @@ def refusals(facts: Facts) -> Iterator[Finding]:
     counters = (facts.greeting or {}).get("counters") or {}
     refused, overruns = counters.get("refused", 0), counters.get("overruns", 0)
     if refused:
-        text = f"the helper refused {several(refused, 'request')}, as when two boxes want one port"
+        text = f"the helper refused {several(refused, 'request')}{_refused_last(facts)}"
         remedy = "its log says who and why: `journalctl -u nftrtsp-helper`"
         if facts.kind is HelperKind.PINHOLE:
             remedy += "; the userspace helper gives a second box another port"
@@ -257,6 +258,16 @@ def refusals(facts: Facts) -> Iterator[Finding]:
         times = several(overruns, "time")
         text = f"packets came faster than the helper read them, {times}: requests may have been missed"
         yield Finding("requests", State.WARNING, text, "see what else loads this router")
+
+
+def _refused_last(facts: Facts) -> str:
+    """Return who was refused last and why: of two that want one port the reason names the other."""
+    last = ((facts.greeting or {}).get("refused") or [None])[-1]
+    if last is None:
+        return ", as when two boxes want one port"
+    return (
+        f", the last to {facts.config.stb_name(IPv4Address(last['stb']))} ({last['stb']}): {last['reason']}"
+    )
 
 
 def boxes(facts: Facts) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -95,21 +94,16 @@ def play(
     return [results[index] for index in sorted(results)]
 
 
-def to_json(results: Sequence[Shown]) -> str:
-    """Return one JSON object a film and line."""
-    return "\n".join(
-        json.dumps(
-            {
-                "stb": result.stb.address,
-                "name": result.stb.title,
-                "port": result.port,
-                "share": result.share,
-                "sent": asdict(result.sent),
-                "got": asdict(result.report),
-            }
-        )
-        for result in results
-    )
+def record(result: Shown) -> dict[str, object]:
+    """Return the JSON object of one film."""
+    return {
+        "stb": result.stb.address,
+        "name": result.stb.title,
+        "port": result.port,
+        "share": result.share,
+        "sent": asdict(result.sent),
+        "got": asdict(result.report),
+    }
 
 
 def to_text(results: Sequence[Shown]) -> str:

@@ -12,8 +12,8 @@ from rich.table import Table
 from nftrtsp import figures
 from nftrtsp.lab.network import IPTV_LINK, IPTV_ROUTER, Lab
 from nftrtsp.lab.showing import ENOUGH, Outcome, Shown, percent
+from nftrtsp.terminal import TERMINAL, USUAL, Channel
 
-_COLUMNS = 80  # where nobody tells how wide it is
 _STYLES = {
     "asks": "cyan",
     "opens": "green",
@@ -27,14 +27,24 @@ _STYLES = {
 }
 
 
+def console_for(to: Channel) -> Console:
+    """Return rich's console for ``to``, with our rules for colours and width."""
+    return Console(
+        highlight=False,
+        soft_wrap=True,
+        width=to.columns or USUAL,
+        force_terminal=to.coloured,
+        color_system="auto" if to.coloured else None,
+        no_color=not to.coloured,
+    )
+
+
 class Telling:
     """Writes the demo to ``console``."""
 
     def __init__(self, console: Console | None = None) -> None:
         # Only stdout: what is told is the demo's data.
-        self.console = console or Console(highlight=False, soft_wrap=True)
-        if not self.console.is_terminal:
-            self.console.width = _COLUMNS
+        self.console = console or console_for(TERMINAL.out)
         self._part = 0
 
     def introduce(self) -> None:
@@ -110,7 +120,7 @@ class Telling:
         for result in outcome.with_us:
             table.add_row(*_row(result, before[result.stb.address]))
         self._print("\n[bold]Summary[/]: TS packets, counted at both ends; first: after SETUP\n")
-        wide = self.console.options.update(max_width=2 * _COLUMNS)
+        wide = self.console.options.update(max_width=2 * USUAL)
         if self.console.measure(table, options=wide).maximum > self.console.width:
             table.padding = (0, 1, 0, 0)  # long films have one digit more; nothing may be cut off
         self.console.print(table)

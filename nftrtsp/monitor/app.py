@@ -18,6 +18,7 @@ from nftrtsp.monitor.feed import Feed
 from nftrtsp.monitor.keys import MAIN, PANES, REPLAY
 from nftrtsp.monitor.screens.main import Main
 from nftrtsp.monitor.theme import DARK, LIGHT
+from nftrtsp.terminal import colourless
 
 
 class Monitor(App[None]):
@@ -31,8 +32,8 @@ class Monitor(App[None]):
     ]
 
     def __init__(self, feed: Feed, *, light: bool = False) -> None:
-        if not os.environ.get("NO_COLOR", "x"):
-            del os.environ["NO_COLOR"]  # set but empty means nothing: no-color.org
+        if not colourless(os.environ):
+            os.environ.pop("NO_COLOR", None)  # Textual heeds it even when it is empty
         super().__init__()
         self.feed = feed
         self.register_theme(DARK)

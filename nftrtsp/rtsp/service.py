@@ -29,6 +29,7 @@ from nftrtsp.rtsp.notify import asked, notify, watchdog_interval
 from nftrtsp.rtsp.publish import Publisher
 
 _NICENESS = -15
+_REFUSED_KEPT = 64  # boxes whose last refusal is kept
 _PATIENCE = 5.0  # seconds for a forerunner to go, before systemd is told that it did not
 
 
@@ -87,6 +88,7 @@ class Service:
         self._ways = ways
         self._since = time.time()
         self._refusals = RefusalLog()
+        self._refused: dict[str, dict[str, Any]] = {}  # by box, the oldest first
         self._stopped = False
         self._calls: dict[int, Callable[[], None]] = {}
         self._timers: list[_Timer] = []
@@ -178,10 +180,19 @@ class Service:
     def tell(self, note: Note) -> None:
         """Count, log and publish what the helper saw or did."""
         self._count(note)
+        if note.event == "way-refused" and note.stb:
+            self._remember_refusal(note, note.stb)
         text = sentence(note)
         if text is not None:
             self._say_unless_flooded(note, f"{self._name(note.stb)}: {text}" if note.stb else text)
         self._publisher.publish(note)
+
+    def _remember_refusal(self, note: Note, stb: str) -> None:
+        """Keep what was refused to each box last, for who asks later why its film did not come."""
+        self._refused.pop(stb, None)
+        if len(self._refused) >= _REFUSED_KEPT:
+            del self._refused[next(iter(self._refused))]
+        self._refused[stb] = {"time": time.time(), "stb": stb, "port": note.port, "reason": note.reason}
 
     def _say_unless_flooded(self, note: Note, text: str) -> None:
         if note.event in ("way-refused", "garbage") and note.stb:
@@ -210,6 +221,7 @@ class Service:
             "since": self._since,
             "version": __version__,
             "ways": self._ways(),
+            "refused": list(self._refused.values()),
             "counters": {
                 **msgspec.structs.asdict(self.counters),
                 "readers": self._publisher.readers,

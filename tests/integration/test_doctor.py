@@ -9,11 +9,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from nftrtsp.lab.network import Lab
+from nftrtsp.rtsp import publish
 
 pytestmark = pytest.mark.root
 
@@ -29,6 +31,12 @@ def helper(lab: Lab, *options: str) -> Iterator[subprocess.Popen[Any]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(WAIT)
+
+
+def counted(lab: Lab, what: str) -> bool:
+    """Whether the helper that runs there has counted one of these."""
+    greeting = publish.ask(lab.run_dir / "helper.sock") or {}
+    return bool(greeting["counters"][what] == 1)
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
@@ -217,6 +225,27 @@ def test_a_helper_that_is_stuck_is_told_from_one_that_does_not_run() -> None:
                 process.send_signal(signal.SIGCONT)
         assert [f["check"] for f in findings] == ["helper"]
         assert "the pinhole helper is there but does not answer" in verdict["verdict"]
+
+
+def test_two_that_want_one_port_are_both_named() -> None:
+    with Lab.build(stbs=2, media_servers=1, helper="pinhole") as lab:
+        lab.router.nftrtsp("apply", "--yes")
+        boxes = lab.stbs
+        with helper(lab), lab.isp.call(lambda: socket.create_server((lab.rtsp_server, 554))) as server:
+            asking = []
+            for number, box in enumerate(boxes, 1):
+                asking.append(box.call(lambda: socket.create_connection((lab.rtsp_server, 554))))
+                asking.append(server.accept()[0])
+                asking[-2].sendall(
+                    b"SETUP rtsp://s/film RTSP/1.0\r\nCSeq: 1\r\n"
+                    b"Transport: MP2T/H2221/UDP;unicast;client_port=27400\r\n\r\n"
+                )
+                count = "opened" if number == 1 else "refused"
+                wait_for(partial(counted, lab, count))
+            (told,) = [finding["text"] for finding in ask(lab)[1] if finding["check"] == "requests"]
+            for opened in asking:
+                opened.close()
+    assert f"({boxes[1].address}): port 27400 is in use by {boxes[0].address}" in told
 
 
 def test_a_connection_older_than_the_ruleset_has_no_helper() -> None:

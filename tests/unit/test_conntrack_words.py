@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from ipaddress import ip_address
 
 import pytest
 
 from nftrtsp import config
-from nftrtsp.cli import eventlist, words
-from nftrtsp.cli.columns import aligned, colours, hung, paint
+from nftrtsp.cli import words
+from nftrtsp.cli.columns import aligned
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.eventlist import event_line, helper_line
 from nftrtsp.cli.plan import _parts
@@ -23,7 +22,9 @@ from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.errors import ConfigError
 from nftrtsp.rtsp.ways import counted
 from nftrtsp.ruleset.review import Line
+from nftrtsp.terminal import paint
 from tests.unit.captured import MESSAGES
+from tests.unit.ttys import pipe, screen
 
 BOX, ROUTER = ip_address("192.168.1.200").packed, ip_address("10.214.0.2").packed
 MEDIA, SERVER = ip_address("172.26.83.137").packed, ip_address("172.26.83.10").packed
@@ -87,17 +88,17 @@ def test_an_expected_flow_belongs_to_the_box_whose_connection_expected_it() -> N
 
 def test_columns_are_aligned_numbers_to_the_right_and_plain_without_colours() -> None:
     rows = [[("a", "name"), ("1000", "good")], [("longer", ""), ("5", "")]]
-    assert list(aligned(("NAME", ">N"), rows, coloured=False)) == [
+    assert list(aligned(("NAME", ">N"), rows, pipe())) == [
         "NAME       N",
         "a       1000",
         "longer     5",
     ]
-    assert list(aligned(("NAME",), [], coloured=False)) == []
+    assert list(aligned(("NAME",), [], pipe())) == []
 
 
 def test_a_narrow_terminal_gets_the_last_columns_on_a_second_line() -> None:
     rows = [[("box", ""), ("1000", ""), ("words of it", "good")], [("b", ""), ("5", ""), ("", "")]]
-    assert list(aligned(("STB", ">N", "MEANING"), rows, coloured=False, columns=20)) == [
+    assert list(aligned(("STB", ">N", "MEANING"), rows, screen(20, TERM="dumb"))) == [
         "STB     N",
         "    MEANING",
         "box  1000",
@@ -105,14 +106,7 @@ def test_a_narrow_terminal_gets_the_last_columns_on_a_second_line() -> None:
         "b       5",
         "",
     ]
-    assert len(list(aligned(("STB", ">N", "MEANING"), rows, coloured=False, columns=22))) == 3
-
-
-def test_long_lines_hang_in_and_are_cut_at_spaces() -> None:
-    assert hung("one two  three", None, 4) == "one two  three"
-    assert hung("one two  three four", 10, 4) == "one two\n    three\n    four"
-    assert hung("  a-word-that-is-too-long b", 10, 4) == "  a-word-that-is-too-long\n    b"
-    assert hung("", 10, 4) == ""
+    assert len(list(aligned(("STB", ">N", "MEANING"), rows, screen(22, TERM="dumb")))) == 3
 
 
 def test_marks_of_a_changed_rule_stay_below_their_words_when_it_is_cut() -> None:
@@ -125,9 +119,9 @@ def test_marks_of_a_changed_rule_stay_below_their_words_when_it_is_cut() -> None
     assert list(_parts(line, None)) == [line]
 
 
-def test_an_event_takes_two_lines_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eventlist, "room", lambda _stream: 80)
-    told = event_line(Event(EventType.NEW, 1.0, film()), ROLES.of(film()), ROLES, CONFIG)
+def test_an_event_takes_two_lines_on_a_narrow_terminal() -> None:
+    narrow = screen(80, NO_COLOR="1")
+    told = event_line(Event(EventType.NEW, 1.0, film()), ROLES.of(film()), ROLES, CONFIG, narrow)
     first, second = told.splitlines()
     assert first.endswith("new               media    Living room       udp")
     assert second == "    172.26.83.137:4001 → 10.214.0.2:27336  playing, way open 1 h, unreplied"
@@ -140,21 +134,8 @@ def test_one_way_is_no_ways() -> None:
 
 
 def test_colours_do_not_change_the_width() -> None:
-    (_, line) = aligned(("A", "B"), [[("x", "good"), ("y", "")]], coloured=True)
-    assert line == f"{paint('x', 'good', True)}  y"
-
-
-def test_a_pipe_gets_no_colours_and_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    assert not colours(io.StringIO())
-    assert colours(Terminal())
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert not colours(Terminal())
+    (_, line) = aligned(("A", "B"), [[("x", "good"), ("y", "")]], screen(80))
+    assert line == f"{paint('x', 'good', coloured=True)}  y"
 
 
 def test_json_of_a_flow_has_every_field_even_when_nothing_was_told() -> None:

@@ -289,6 +289,27 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "refused 3 requests",
         "journalctl",
     ),
+    "two that want one port": (
+        {
+            "greeting": {
+                "kind": "userspace",
+                "counters": {"refused": 2},
+                "refused": [
+                    {"time": 1.0, "stb": "192.168.1.9", "port": 80, "reason": "port 80 is below 1024"},
+                    {
+                        "time": 2.0,
+                        "stb": "192.168.1.200",
+                        "port": 27400,
+                        "reason": "port 27400 is in use by 192.168.1.66, which asked first",
+                    },
+                ],
+            }
+        },
+        "requests",
+        WARNING,
+        "refused 2 requests, the last to Living room (192.168.1.200): port 27400 is in use by 192.168.1.66",
+        "journalctl",
+    ),
     "overruns": (
         {"greeting": {"kind": "userspace", "counters": {"overruns": 2}}},
         "requests",
