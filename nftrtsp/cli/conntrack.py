@@ -74,8 +74,8 @@ def vod_flows(conntrack: Any, config: Config, roles: Roles) -> list[Flow]:
     Films come from one dump that the kernel filters by mark; control connections from look-ups of the masters
     of films and expectations, which cost nothing, for a second dump would walk the whole table again.
     """
+    from nftrtsp.conntrack.dump_filter import DumpFilter
     from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_EXPECTED
-    from nftrtsp.conntrack.request import DumpFilter
     from nftrtsp.conntrack.role import Role
 
     mark = config.rtsp.mark

@@ -10,9 +10,9 @@ import msgspec
 
 from nftrtsp import figures
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.flow import PROTOCOL_NAMES
 from nftrtsp.conntrack.record import protocol_text
 from nftrtsp.conntrack.role import OTHER, Part, Role, Roles
+from nftrtsp.conntrack.tuple import PROTOCOL_NAMES
 from nftrtsp.errors import ConfigError
 
 if TYPE_CHECKING:

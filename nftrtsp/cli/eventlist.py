@@ -15,7 +15,7 @@ from nftrtsp.cli.columns import INDENT, Cell
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.flowlist import pause_of
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.memory import Memory
+from nftrtsp.conntrack.history import FlowHistory
 from nftrtsp.conntrack.record import of_event, of_expectation, protocol_text
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.conntrack.subscription import Subscription
@@ -117,7 +117,7 @@ def _time(told: Event | Line) -> float:
 
 def _everything() -> Iterator[Event | Line | None]:
     """Every event as the kernel tells it, with what was told of the same flow before."""
-    memory = Memory()
+    memory = FlowHistory()
     with Subscription() as subscription:
         yield from _joined(
             subscription.fileno(), lambda: [memory.complete(event) for event in subscription.receive(0)]

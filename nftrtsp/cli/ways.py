@@ -90,7 +90,7 @@ def master_of(way: dict[str, Any]) -> Any:
     """Return the master of a way's JSON object as a Tuple, or None."""
     from socket import inet_aton
 
-    from nftrtsp.conntrack.flow import IPPROTO_TCP, Tuple
+    from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple
 
     master = way.get("master")
     if not isinstance(master, dict):

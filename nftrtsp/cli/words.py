@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from nftrtsp import figures
-from nftrtsp.conntrack.flow import IPPROTO_TCP, IPS_ASSURED, IPS_DYING, IPS_SEEN_REPLY, Flow
+from nftrtsp.conntrack.flow import IPS_ASSURED, IPS_DYING, IPS_SEEN_REPLY, Flow
 from nftrtsp.conntrack.role import Role
+from nftrtsp.conntrack.tuple import IPPROTO_TCP
 
 #: Seconds without a packet after which a film counts as paused.
 PAUSED = 3

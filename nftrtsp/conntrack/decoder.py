@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.event import Event
-from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.event import Event, event_type
+from nftrtsp.conntrack.expectation import decode_expectation
+from nftrtsp.conntrack.flow import FLOW_NEW, Flow, decode_flow
 from nftrtsp.conntrack.layout import Layout, learn
-from nftrtsp.conntrack.wire import HEADER_SIZE, NFNL_SUBSYS_CTNETLINK, NLMSG_DONE, NLMSG_ERROR
 from nftrtsp.errors import MalformedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.wire import HEADER_SIZE, NFNL_SUBSYS_CTNETLINK, NLMSG_DONE, NLMSG_ERROR
 
 #: Layouts that are kept at most (about 3 KiB each). Real machines have some dozens.
 MOST_LAYOUTS = 512
@@ -53,7 +54,7 @@ class Decoder:
             raise MalformedError(f"a flow message of {len(data)} bytes")
         full = self.layouts >= MOST_LAYOUTS or (candidates is not None and len(candidates) >= MOST_CANDIDATES)
         if full:
-            return decode.flow(data, data[16], HEADER_SIZE, len(data))
+            return decode_flow(data, data[16], HEADER_SIZE, len(data))
         flow, layout = learn(data)
         if layout is not None:
             self._layouts.setdefault(data[:8], []).insert(0, layout)
@@ -80,10 +81,10 @@ class Decoder:
                     make = layout.flow
                     return [make(values) for values in layout.unpacker.iter_unpack(datagram)], False
         found: list[Flow] = []
-        for kind, _, number, _, start, end in decode.messages(datagram):
+        for kind, _, number, _, start, end in wire.messages(datagram):
             if number != sequence or kind in (NLMSG_DONE, NLMSG_ERROR):
                 return [], True
-            if kind == decode.FLOW_NEW:
+            if kind == FLOW_NEW:
                 found.append(self.flow(datagram[start - HEADER_SIZE : end]))
         return found, False
 
@@ -120,11 +121,11 @@ class Decoder:
 
     def _other(self, data: bytes, time: float) -> Iterator[Event]:
         """Events whose layout is not the last one met, or that are of no flow."""
-        for kind, flags, _, family, start, end in decode.messages(data):
-            what = decode.event_type(kind, flags)
+        for kind, flags, _, family, start, end in wire.messages(data):
+            what = event_type(kind, flags)
             if what is None:
                 continue
             if kind >> 8 == NFNL_SUBSYS_CTNETLINK:
                 yield Event(what, time, self.flow(data[start - HEADER_SIZE : end]))
             else:
-                yield Event(what, time, None, decode.expectation(data, family, start, end))
+                yield Event(what, time, None, decode_expectation(data, family, start, end))

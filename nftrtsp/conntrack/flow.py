@@ -1,35 +1,25 @@
-"""A flow: one entry of the kernel's connection tracking table, as ctnetlink tells it."""
+"""A flow: one entry of the kernel's connection tracking table, as ctnetlink tells it and is asked for it.
+
+The reading here is the plain walk of attributes, which decodes every layout: the reference.
+:mod:`nftrtsp.conntrack.layout` learns from it and does the same many times faster for layouts met before. An
+attribute that is not known is skipped. One that is known but too short, a length that runs past the end, and
+a flow without its two tuples raise :class:`MalformedError`.
+
+Source: net/netfilter/nf_conntrack_netlink.c (ctnetlink_fill_info, ctnetlink_conntrack_event).
+"""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
-
 import msgspec
 
-AF_INET = 2
-AF_INET6 = 10
+from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple, decode_tuple, encode_tuple, tuple_family
+from nftrtsp.errors import MalformedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.wire import NFNL_SUBSYS_CTNETLINK, Spans, number, raw, spans, string
 
-IPPROTO_ICMP = 1
-IPPROTO_TCP = 6
-IPPROTO_UDP = 17
-IPPROTO_DCCP = 33
-IPPROTO_GRE = 47
-IPPROTO_ICMPV6 = 58
-IPPROTO_SCTP = 132
-IPPROTO_UDPLITE = 136
-
-#: Protocols of which conntrack tells ports, keys or ICMP fields; by the name that JSON and people get.
-PROTOCOL_NAMES = {
-    IPPROTO_ICMP: "icmp",
-    IPPROTO_TCP: "tcp",
-    IPPROTO_UDP: "udp",
-    IPPROTO_DCCP: "dccp",
-    IPPROTO_GRE: "gre",
-    IPPROTO_ICMPV6: "icmpv6",
-    IPPROTO_SCTP: "sctp",
-    IPPROTO_UDPLITE: "udplite",
-}
-KNOWN_PROTOCOLS = frozenset(PROTOCOL_NAMES)
+FLOW_NEW = NFNL_SUBSYS_CTNETLINK << 8 | cta.IPCTNL_MSG_CT_NEW
+FLOW_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | cta.IPCTNL_MSG_CT_DELETE
 
 IPS_EXPECTED = 1 << 0
 IPS_SEEN_REPLY = 1 << 1
@@ -93,36 +83,6 @@ def status_names(status: int) -> list[str]:
     return names + [f"bit-{bit}" for bit in range(len(STATUS_NAMES), 32) if status >> bit & 1]
 
 
-class Tuple(msgspec.Struct, frozen=True, gc=False):
-    """One direction of a flow: who sends to whom.
-
-    ``src`` and ``dst`` are packed addresses of 4 or 16 bytes. ``sport`` and ``dport`` are None for protocols
-    without ports; ICMP and ICMPv6 fill the ``icmp_`` fields instead; ``raw`` keeps the CTA_TUPLE_PROTO
-    attributes of a protocol we do not know. Source: nf_conntrack_netlink.c, ctnetlink_dump_tuples().
-    """
-
-    src: bytes
-    dst: bytes
-    proto: int
-    sport: int | None = None
-    dport: int | None = None
-    icmp_id: int | None = None
-    icmp_type: int | None = None
-    icmp_code: int | None = None
-    zone: int = 0
-    raw: bytes = b""
-
-    @property
-    def source(self) -> IPv4Address | IPv6Address:
-        """The sender's address."""
-        return ip_address(self.src)
-
-    @property
-    def destination(self) -> IPv4Address | IPv6Address:
-        """The receiver's address."""
-        return ip_address(self.dst)
-
-
 class Counters(msgspec.Struct, frozen=True, gc=False):
     """Packets and bytes (of IP packets, headers included) of one direction."""
 
@@ -171,3 +131,123 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
     def key(self) -> tuple[int, int, Tuple]:
         """What makes a flow the same in two messages: its id, zone and original direction."""
         return (self.id, self.zone, self.orig)
+
+
+def merge(old: Flow, new: Flow) -> Flow:
+    """Return ``new`` with what only ``old`` tells.
+
+    Each message tells the tuples, the mark (absent: zero) and the zone. The master comes in a RELATED flow's
+    first event only, the helper and labels only when they change, counters and times only in dumps and at the
+    end. Source: nf_conntrack_netlink.c, ctnetlink_conntrack_event().
+    """
+    return Flow(
+        new.family,
+        new.orig,
+        new.reply,
+        new.id,
+        old.status if new.status is None else new.status,
+        old.timeout if new.timeout is None else new.timeout,
+        new.mark,
+        new.zone,
+        new.labels or old.labels,
+        new.helper or old.helper,
+        new.helper_info or old.helper_info,
+        new.master or old.master,
+        new.counters_orig or old.counters_orig,
+        new.counters_reply or old.counters_reply,
+        new.start or old.start,
+        new.stop or old.stop,
+        new.protoinfo if len(new.protoinfo) >= len(old.protoinfo) else old.protoinfo,
+        old.tcp_state if new.tcp_state is None else new.tcp_state,
+        new.secctx or old.secctx,
+        old.use if new.use is None else new.use,
+    )
+
+
+def decode_flow(data: bytes, family: int, start: int, end: int) -> Flow:
+    """Decode the attributes ``data[start:end]`` of a message of the conntrack subsystem."""
+    found = spans(data, start, end)
+    try:
+        orig = decode_tuple(data, found[cta.CTA_TUPLE_ORIG])
+        reply = decode_tuple(data, found[cta.CTA_TUPLE_REPLY])
+    except KeyError as error:
+        raise MalformedError(f"a flow without attribute {error}") from None
+    master = found.get(cta.CTA_TUPLE_MASTER)
+    helper = spans(data, *found.get(cta.CTA_HELP, (0, 0)))
+    context = spans(data, *found.get(cta.CTA_SECCTX, (0, 0)))
+    protoinfo = raw(data, found, cta.CTA_PROTOINFO)
+    begun, ended = _timestamps(data, found)
+    return Flow(
+        family,
+        orig,
+        reply,
+        number(data, found, cta.CTA_ID, 4) or 0,
+        number(data, found, cta.CTA_STATUS, 4),
+        number(data, found, cta.CTA_TIMEOUT, 4),
+        number(data, found, cta.CTA_MARK, 4) or 0,
+        number(data, found, cta.CTA_ZONE, 2) or 0,
+        raw(data, found, cta.CTA_LABELS),
+        string(data, helper, cta.CTA_HELP_NAME),
+        raw(data, helper, cta.CTA_HELP_INFO),
+        decode_tuple(data, master) if master else None,
+        _counters(data, found, cta.CTA_COUNTERS_ORIG),
+        _counters(data, found, cta.CTA_COUNTERS_REPLY),
+        begun,
+        ended,
+        protoinfo,
+        protocol_state(protoinfo) if protoinfo and orig.proto == IPPROTO_TCP else None,
+        string(data, context, cta.CTA_SECCTX_NAME),
+        number(data, found, cta.CTA_USE, 4),
+    )
+
+
+def _counters(data: bytes, found: Spans, kind: int) -> Counters | None:
+    span = found.get(kind)
+    if span is None:
+        return None
+    inner = spans(data, *span)
+    return Counters(
+        number(data, inner, cta.CTA_COUNTERS_PACKETS, 8) or 0,
+        number(data, inner, cta.CTA_COUNTERS_BYTES, 8) or 0,
+    )
+
+
+def protocol_state(protoinfo: bytes) -> int | None:
+    """Return the state number in the payload of CTA_PROTOINFO (TCP, SCTP or DCCP), or None."""
+    for span in spans(protoinfo, 0, len(protoinfo)).values():
+        return number(protoinfo, spans(protoinfo, *span), cta.CTA_PROTOINFO_STATE, 1)
+    return None
+
+
+def _timestamps(data: bytes, found: Spans) -> tuple[int | None, int | None]:
+    inner = spans(data, *found.get(cta.CTA_TIMESTAMP, (0, 0)))
+    return (
+        number(data, inner, cta.CTA_TIMESTAMP_START, 8),
+        number(data, inner, cta.CTA_TIMESTAMP_STOP, 8),
+    )
+
+
+def get_flow(orig: Tuple, *, sequence: int, zone: int = 0) -> bytes:
+    """Return the request for the one flow whose original direction is ``orig``."""
+    return _one(cta.IPCTNL_MSG_CT_GET, orig, b"", sequence, zone)
+
+
+def delete_flow(orig: Tuple, *, sequence: int, zone: int = 0, flow_id: int = 0) -> bytes:
+    """Return the request that deletes one flow; with ``flow_id`` only if it still is that very flow."""
+    return _one(
+        cta.IPCTNL_MSG_CT_DELETE, orig, wire.be32(cta.CTA_ID, flow_id) if flow_id else b"", sequence, zone
+    )
+
+
+def _one(command: int, orig: Tuple, more: bytes, sequence: int, zone: int) -> bytes:
+    payload = encode_tuple(cta.CTA_TUPLE_ORIG, orig) + more
+    if zone:
+        payload += wire.be16(cta.CTA_ZONE, zone)
+    return wire.message(
+        wire.NFNL_SUBSYS_CTNETLINK,
+        command,
+        wire.NLM_F_ACK,
+        payload,
+        sequence=sequence,
+        family=tuple_family(orig),
+    )

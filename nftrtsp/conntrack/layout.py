@@ -1,7 +1,7 @@
 """The fast way through flow messages: a layout that was met before is unpacked in one step. Pure.
 
 The theory, once. The kernel writes messages of one kind with the same attributes in the same places. So the
-plain walk (:mod:`nftrtsp.conntrack.decode`) runs once for a layout, and what it found is kept as
+plain walk (:mod:`nftrtsp.conntrack.flow`) runs once for a layout, and what it found is kept as
 
 * a *skeleton* and a *mask*: all bytes that say what lies where (message type and flags, family, the length
   and type of each attribute), and those few values that are kept as constants (protocol, TCP state, helper's
@@ -21,10 +21,10 @@ from operator import itemgetter
 from typing import Any
 
 from nftrtsp.conntrack import attribute as cta
-from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.event import EventType
-from nftrtsp.conntrack.flow import IPPROTO_TCP, KNOWN_PROTOCOLS, Counters, Flow, Tuple
-from nftrtsp.conntrack.wire import ATTRIBUTE, HEADER_SIZE, NLA_TYPE_MASK
+from nftrtsp.conntrack.event import EventType, event_type
+from nftrtsp.conntrack.flow import Counters, Flow, decode_flow
+from nftrtsp.conntrack.tuple import IPPROTO_TCP, KNOWN_PROTOCOLS, Tuple
+from nftrtsp.netlink.wire import ATTRIBUTE, HEADER_SIZE, NLA_TYPE_MASK
 
 #: Fields of a Tuple that have no default; the two of Counters are fewer.
 REQUIRED = 3
@@ -215,7 +215,7 @@ class Layout:
         self.mask = int.from_bytes(learned.mask, "little")
         self.skeleton = int.from_bytes(data, "little") & self.mask
         kind, flags = ATTRIBUTE.unpack_from(data, 4)
-        what = decode.event_type(kind, flags)
+        what = event_type(kind, flags)
         if what is None:
             raise UnlearnableError
         self.type: EventType = what
@@ -309,7 +309,7 @@ def learn(data: bytes) -> tuple[Flow, Layout | None]:
 
     Raises :class:`MalformedError`.
     """
-    flow = decode.flow(data, data[16], HEADER_SIZE, len(data))
+    flow = decode_flow(data, data[16], HEADER_SIZE, len(data))
     try:
         layout = Layout(data, flow)
     except UnlearnableError:

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from nftrtsp.conntrack.decode import protocol_state
 from nftrtsp.conntrack.event import Event
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
-from nftrtsp.conntrack.flow import (
+from nftrtsp.conntrack.flow import SCTP_STATES, Counters, Flow, protocol_state, status_names
+from nftrtsp.conntrack.role import Part, Roles
+from nftrtsp.conntrack.tuple import (
     AF_INET,
     AF_INET6,
     IPPROTO_SCTP,
     IPPROTO_TCP,
     IPPROTO_UDP,
     PROTOCOL_NAMES,
-    SCTP_STATES,
-    Counters,
-    Flow,
     Tuple,
-    status_names,
 )
-from nftrtsp.conntrack.role import Part, Roles
 from nftrtsp.figures import address
 
 Record = dict[str, Any]

@@ -9,7 +9,8 @@ import msgspec
 
 from nftrtsp.config import Config
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import IPPROTO_TCP, IPPROTO_UDP, IPS_DST_NAT, IPS_EXPECTED, Flow, Tuple
+from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_EXPECTED, Flow
+from nftrtsp.conntrack.tuple import IPPROTO_TCP, IPPROTO_UDP, Tuple
 
 
 class Role(StrEnum):

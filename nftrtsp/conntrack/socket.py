@@ -13,14 +13,21 @@ from typing import Self
 
 import msgspec
 
-from nftrtsp.conntrack import decode, request
 from nftrtsp.conntrack.decoder import Decoder
-from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import AF_INET, AF_INET6, Flow, Tuple
-from nftrtsp.conntrack.netlink import Questions
-from nftrtsp.conntrack.request import DumpFilter
-from nftrtsp.conntrack.wire import HEADER_SIZE
+from nftrtsp.conntrack.dump_filter import DumpFilter, dump_flows
+from nftrtsp.conntrack.expectation import (
+    EXPECT_NEW,
+    Expectation,
+    create_expectation,
+    decode_expectation,
+    delete_expectation,
+    dump_expectations,
+)
+from nftrtsp.conntrack.flow import FLOW_NEW, Flow, decode_flow, delete_flow, get_flow
+from nftrtsp.conntrack.tuple import AF_INET, AF_INET6, Tuple
 from nftrtsp.errors import KernelError
+from nftrtsp.netlink.socket import Questions
+from nftrtsp.netlink.wire import HEADER_SIZE
 
 EVERYTHING = DumpFilter()
 
@@ -29,7 +36,7 @@ class Conntrack:
     """Questions to conntrack: dump, get, delete, create. One request at a time."""
 
     def __init__(self) -> None:
-        self._questions = Questions()
+        self._questions = Questions("conntrack")
         self._decoder = Decoder()
 
     def __enter__(self) -> Self:
@@ -49,7 +56,7 @@ class Conntrack:
             for family in (AF_INET, AF_INET6):
                 yield from self.dump_flows(msgspec.structs.replace(wanted, family=family))
             return
-        ask = request.dump_flows(wanted, sequence=self._questions.number())
+        ask = dump_flows(wanted, sequence=self._questions.number())
         try:
             yield from self._flows(ask, wanted)
         except KernelError as error:
@@ -60,7 +67,7 @@ class Conntrack:
             ):
                 raise
             yield from self._flows(
-                request.dump_flows(wanted, sequence=self._questions.number(), tuples=False), wanted
+                dump_flows(wanted, sequence=self._questions.number(), tuples=False), wanted
             )
 
     def _flows(self, ask: bytes, wanted: DumpFilter) -> Iterator[Flow]:
@@ -75,18 +82,18 @@ class Conntrack:
                 flows = [
                     decoder.flow(datagram[start - HEADER_SIZE : end])
                     for kind, _, start, end in answers
-                    if kind == decode.FLOW_NEW
+                    if kind == FLOW_NEW
                 ]
             yield from flows if wanted == EVERYTHING else filter(wanted.accepts, flows)
 
     def get_flow(self, orig: Tuple, *, zone: int = 0) -> Flow | None:
         """Return the flow whose original direction is ``orig``, or None. Costs one hash look-up."""
-        ask = request.get_flow(orig, sequence=self._questions.number(), zone=zone)
+        ask = get_flow(orig, sequence=self._questions.number(), zone=zone)
         found = None
         try:
             for data, kind, family, start, end in self._questions.ask(ask, "looking for a flow"):
-                if kind == decode.FLOW_NEW:
-                    found = decode.flow(data, family, start, end)
+                if kind == FLOW_NEW:
+                    found = decode_flow(data, family, start, end)
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -94,17 +101,15 @@ class Conntrack:
 
     def delete_flow(self, flow: Flow) -> bool:
         """Delete ``flow``, and only it (by its id); return whether it was still there."""
-        ask = request.delete_flow(
-            flow.orig, sequence=self._questions.number(), zone=flow.zone, flow_id=flow.id
-        )
+        ask = delete_flow(flow.orig, sequence=self._questions.number(), zone=flow.zone, flow_id=flow.id)
         return self._order(ask, "deleting a flow")
 
     def dump_expectations(self) -> Iterator[Expectation]:
         """Yield every expectation."""
-        ask = request.dump_expectations(sequence=self._questions.number())
+        ask = dump_expectations(sequence=self._questions.number())
         for data, kind, family, start, end in self._questions.ask(ask, "listing expectations"):
-            if kind == decode.EXPECT_NEW:
-                yield decode.expectation(data, family, start, end)
+            if kind == EXPECT_NEW:
+                yield decode_expectation(data, family, start, end)
 
     def create_expectation(self, expectation: Expectation) -> None:
         """Create ``expectation`` and set its timeout (which takes a second request, FACTS 2).
@@ -112,19 +117,19 @@ class Conntrack:
         Raises :class:`KernelError`: ENOENT when the master flow is gone, EEXIST when there is one already.
         """
         self._order(
-            request.create_expectation(expectation, sequence=self._questions.number()),
+            create_expectation(expectation, sequence=self._questions.number()),
             "creating an expectation",
             absent_is_error=True,
         )
         if expectation.timeout:
             self._order(
-                request.create_expectation(expectation, sequence=self._questions.number(), replace=True),
+                create_expectation(expectation, sequence=self._questions.number(), replace=True),
                 "setting an expectation's timeout",
             )
 
     def delete_expectation(self, expectation: Expectation) -> bool:
         """Delete ``expectation``; return whether it was still there."""
-        ask = request.delete_expectation(expectation, sequence=self._questions.number())
+        ask = delete_expectation(expectation, sequence=self._questions.number())
         return self._order(ask, "deleting an expectation")
 
     def _order(self, ask: bytes, what: str, *, absent_is_error: bool = False) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from nftrtsp.conntrack.dump_filter import DumpFilter
 from nftrtsp.conntrack.event import Event
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Flow, Tuple
-from nftrtsp.conntrack.request import DumpFilter
+from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.tuple import Tuple
 
 
 class Dumps(Protocol):

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from typing import Self
 
 from nftrtsp.conntrack import attribute as cta
-from nftrtsp.conntrack.datagrams import BATCH, Datagrams
 from nftrtsp.conntrack.decoder import Decoder
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.netlink import attach, open_netlink, refused, widen
+from nftrtsp.netlink.datagrams import BATCH, Datagrams
+from nftrtsp.netlink.socket import attach, open_netlink, refused, widen
 
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
@@ -50,7 +50,7 @@ class Subscription:
     """A socket that hears events. Losses are counted and told as events, never hidden.
 
     ``groups`` are NFNLGRP_* numbers, ``receive_buffer`` is in bytes (see RECEIVE_BUFFER), ``program`` is a
-    classic BPF program (:func:`nftrtsp.conntrack.bpf.iptv_filter`). Source: netlink(7), socket(7),
+    classic BPF program (:func:`nftrtsp.conntrack.socket_filter.iptv_filter`). Source: netlink(7), socket(7),
     net/netlink/af_netlink.c.
 
     After an overrun the kernel drops everything until we have emptied the socket. The OVERRUN event stands
@@ -78,7 +78,7 @@ class Subscription:
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
         except OSError as error:
             self._socket.close()
-            raise refused(error.errno or errno.EIO, "subscribing to events") from None
+            raise refused(error.errno or errno.EIO, "subscribing to events", "conntrack") from None
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._datagrams = Datagrams(self._socket)

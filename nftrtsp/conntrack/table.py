@@ -26,16 +26,16 @@ from typing import Self
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack.bpf import iptv_filter
+from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPS_DST_NAT, IPS_EXPECTED, Flow, Tuple
-from nftrtsp.conntrack.merge import merge
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_EXPECTED, Flow, merge
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.socket_filter import iptv_filter
 from nftrtsp.conntrack.sources import Clock, Dumps, Events
 from nftrtsp.conntrack.subscription import RECEIVE_BUFFER, Subscription
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP, Tuple
 
 #: At most so many control and media flows are kept, and so many expectations.
 MATTERING = 16384

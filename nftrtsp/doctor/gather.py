@@ -160,8 +160,8 @@ def _with_conntrack(facts: Facts) -> Facts:
 
 def _flows(conntrack: Any, config: Config) -> list[Flow]:
     """Return films, by their mark, and RTSP connections; the kernel picks them out of the others."""
-    from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP
-    from nftrtsp.conntrack.request import DumpFilter, Match
+    from nftrtsp.conntrack.dump_filter import DumpFilter, Match
+    from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
 
     mark = config.rtsp.mark
     found = list(conntrack.dump_flows(DumpFilter(mark=(mark.value, mark.mask))))

@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from nftrtsp.conntrack.flow import Flow, Tuple
+from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.films.film import Film
 from nftrtsp.films.phase import Phase
 

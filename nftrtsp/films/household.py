@@ -13,8 +13,9 @@ from ipaddress import IPv4Address
 from nftrtsp import figures
 from nftrtsp.config import Config
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Flow, Tuple
+from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Role, Roles
+from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.films.box import Box, Control
 from nftrtsp.films.film import Film, MediaFlow
 from nftrtsp.films.open_port import OpenPort, of_expectation

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Tuple
+from nftrtsp.conntrack.tuple import Tuple
 
 
 class OpenPort(msgspec.Struct, frozen=True):

@@ -16,11 +16,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nftrtsp.conntrack.netlink import widen
 from nftrtsp.lab import dialogue, program, registry
 from nftrtsp.lab.dialogue import Frame, Message
 from nftrtsp.lab.registry import Record
 from nftrtsp.lab.transport_stream import Tally
+from nftrtsp.netlink.socket import widen
 
 _RECEIVE_BUFFER = 8 << 20
 _AT_ONCE = 128  # datagrams read before other work has its turn

@@ -20,11 +20,12 @@ from typing import Any
 from nftrtsp import __version__
 from nftrtsp import config as configuration
 from nftrtsp.config import Config
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, Flow
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.dump_filter import DumpFilter, Match
+from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.table import Table
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
 from nftrtsp.errors import NftrtspError, PrivilegeError
 from nftrtsp.films.household import Guesses
 from nftrtsp.monitor.feed import Position

@@ -18,10 +18,11 @@ from typing import Self
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP
-from nftrtsp.conntrack.netlink import open_netlink, refused
-from nftrtsp.conntrack.wire import (
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
+from nftrtsp.errors import BusyError, KernelError, UnsupportedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.socket import open_netlink, refused
+from nftrtsp.netlink.wire import (
     NFNL_SUBSYS_CTHELPER,
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -35,7 +36,6 @@ from nftrtsp.conntrack.wire import (
     text,
     u8,
 )
-from nftrtsp.errors import BusyError, KernelError, UnsupportedError
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 NFNL_MSG_CTHELPER_NEW = 0
@@ -128,20 +128,20 @@ def decode_registration(data: bytes, start: int, end: int) -> Registration:
 
     Raises :class:`MalformedError` for attributes that do not follow their format.
     """
-    found = decode.spans(data, start, end)
-    protocols = decode.spans(data, *found.get(NFCTH_TUPLE, (0, 0)))
-    sets = decode.spans(data, *found.get(NFCTH_POLICY, (0, 0)))
-    policy = decode.spans(data, *sets.get(NFCTH_POLICY_SET1, (0, 0)))
+    found = wire.spans(data, start, end)
+    protocols = wire.spans(data, *found.get(NFCTH_TUPLE, (0, 0)))
+    sets = wire.spans(data, *found.get(NFCTH_POLICY, (0, 0)))
+    policy = wire.spans(data, *sets.get(NFCTH_POLICY_SET1, (0, 0)))
     return Registration(
-        decode.text(data, found, NFCTH_NAME) or "",
-        decode.number(data, found, NFCTH_QUEUE_NUM, 4) or 0,
-        decode.number(data, policy, NFCTH_POLICY_EXPECT_MAX, 4) or 0,
-        decode.number(data, policy, NFCTH_POLICY_EXPECT_TIMEOUT, 4) or 0,
-        decode.number(data, protocols, NFCTH_TUPLE_L3PROTONUM, 2) or 0,
-        decode.number(data, protocols, NFCTH_TUPLE_L4PROTONUM, 1) or 0,
-        decode.text(data, policy, NFCTH_POLICY_NAME) or "",
-        decode.number(data, found, NFCTH_PRIV_DATA_LEN, 4) or 0,
-        decode.number(data, found, NFCTH_STATUS, 4) == 1,
+        wire.string(data, found, NFCTH_NAME) or "",
+        wire.number(data, found, NFCTH_QUEUE_NUM, 4) or 0,
+        wire.number(data, policy, NFCTH_POLICY_EXPECT_MAX, 4) or 0,
+        wire.number(data, policy, NFCTH_POLICY_EXPECT_TIMEOUT, 4) or 0,
+        wire.number(data, protocols, NFCTH_TUPLE_L3PROTONUM, 2) or 0,
+        wire.number(data, protocols, NFCTH_TUPLE_L4PROTONUM, 1) or 0,
+        wire.string(data, policy, NFCTH_POLICY_NAME) or "",
+        wire.number(data, found, NFCTH_PRIV_DATA_LEN, 4) or 0,
+        wire.number(data, found, NFCTH_STATUS, 4) == 1,
     )
 
 
@@ -222,7 +222,7 @@ class Registry:
         self._socket.send(ask)
         while True:
             data = self._socket.recv(1 << 16)
-            for kind, _, _, _, start, end in decode.messages(data):
+            for kind, _, _, _, start, end in wire.messages(data):
                 if kind == NLMSG_DONE:
                     return
                 if kind == NLMSG_ERROR:
@@ -231,7 +231,7 @@ class Registry:
                 yield data, start, end
 
     def _check(self, data: bytes, start: int, what: str) -> None:
-        # struct nlmsgerr begins with the negative errno; decode.messages() takes it for struct nfgenmsg.
+        # struct nlmsgerr begins with the negative errno; wire.messages() takes it for struct nfgenmsg.
         code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
         if not code:
             return
@@ -243,7 +243,7 @@ class Registry:
                 remedy="it needs nfnetlink_cthelper (CONFIG_NF_CT_NETLINK_HELPER); use helper = 'pinhole'",
                 errno=code,
             )
-        raise refused(code, what)
+        raise refused(code, what, "nfnetlink_cthelper")
 
 
 def register(config: Config) -> tuple[Registration, ...]:

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack.flow import IPPROTO_TCP, Tuple
 from nftrtsp.conntrack.role import Roles
+from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple
 from nftrtsp.errors import KernelError, MalformedError, NftrtspError
 from nftrtsp.rtsp import nfqueue, rewrite
 from nftrtsp.rtsp.dialogue import Action, CloseWay, Dialogue, Rewrite

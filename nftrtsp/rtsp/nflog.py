@@ -12,9 +12,9 @@ import sys
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from nftrtsp.conntrack import wire
-from nftrtsp.conntrack.netlink import open_netlink, widen
 from nftrtsp.errors import BusyError, KernelError, MalformedError, PrivilegeError, UnsupportedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.socket import open_netlink, widen
 
 _PACKET = 0  # NFULNL_MSG_*
 _CONFIG = 1

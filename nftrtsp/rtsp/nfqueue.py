@@ -15,10 +15,12 @@ from typing import Self
 import msgspec
 
 from nftrtsp.conntrack import attribute as cta
-from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.flow import IPS_CONFIRMED, Tuple
-from nftrtsp.conntrack.netlink import open_netlink, refused, widen
-from nftrtsp.conntrack.wire import (
+from nftrtsp.conntrack.flow import IPS_CONFIRMED
+from nftrtsp.conntrack.tuple import Tuple, decode_tuple
+from nftrtsp.errors import BusyError, MalformedError, UnsupportedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.socket import open_netlink, refused, widen
+from nftrtsp.netlink.wire import (
     NFNL_SUBSYS_QUEUE,
     NLM_F_ACK,
     NLMSG_ERROR,
@@ -28,7 +30,6 @@ from nftrtsp.conntrack.wire import (
     nested,
     text,
 )
-from nftrtsp.errors import BusyError, MalformedError, UnsupportedError
 from nftrtsp.privilege import is_network_admin
 
 NFQNL_MSG_PACKET = 0
@@ -100,12 +101,12 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
 
     def tuples(self) -> tuple[Tuple, Tuple]:
         """Decode both directions of the conntrack entry. Raises :class:`MalformedError`."""
-        found = decode.spans(self.ct, 0, len(self.ct))
+        found = wire.spans(self.ct, 0, len(self.ct))
         try:
             orig, reply = found[cta.CTA_TUPLE_ORIG], found[cta.CTA_TUPLE_REPLY]
         except KeyError as error:
             raise MalformedError(f"a conntrack entry without attribute {error}") from None
-        return decode.tuple_(self.ct, orig), decode.tuple_(self.ct, reply)
+        return decode_tuple(self.ct, orig), decode_tuple(self.ct, reply)
 
 
 def encode_config(queue: int, command: int = 0, *attributes: bytes) -> bytes:
@@ -151,7 +152,7 @@ CT_WITHOUT_HELPER = nested(cta.CTA_HELP, text(cta.CTA_HELP_NAME, ""))
 
 def decode_packet(data: bytes, start: int, end: int) -> Queued:
     """Decode the attributes ``data[start:end]`` of an NFQNL_MSG_PACKET. Raises :class:`MalformedError`."""
-    found = decode.spans(data, start, end)
+    found = wire.spans(data, start, end)
     header = found.get(NFQA_PACKET_HDR)
     if header is None or header[1] - header[0] < _PACKET_HDR.size:
         raise MalformedError("a queued packet without its header")
@@ -161,21 +162,21 @@ def decode_packet(data: bytes, start: int, end: int) -> Queued:
     if NFQA_CT in found:
         begin, stop = found[NFQA_CT]
         ct = data[begin:stop]
-        parts = decode.spans(ct, 0, len(ct))
+        parts = wire.spans(ct, 0, len(ct))
         # The tuple tells connections apart, the id one connection from a later one of the same tuple.
         for kind in (cta.CTA_TUPLE_ORIG, cta.CTA_ID):
             begin, stop = parts.get(kind, (0, 0))
             key += ct[begin:stop]
-        status = decode.number(ct, parts, cta.CTA_STATUS, 4)
-    info = decode.number(data, found, NFQA_CT_INFO, 4) or 0
+        status = wire.number(ct, parts, cta.CTA_STATUS, 4)
+    info = wire.number(data, found, NFQA_CT_INFO, 4) or 0
     return Queued(
         number,
         data[first:last],
-        decode.number(data, found, NFQA_CAP_LEN, 4) or last - first,
+        wire.number(data, found, NFQA_CAP_LEN, 4) or last - first,
         key,
         ct,
         info >= IP_CT_IS_REPLY,
-        bool((decode.number(data, found, NFQA_SKB_INFO, 4) or 0) & NFQA_SKB_GSO),
+        bool((wire.number(data, found, NFQA_SKB_INFO, 4) or 0) & NFQA_SKB_GSO),
         status is None or bool(status & IPS_CONFIRMED),
     )
 
@@ -253,13 +254,13 @@ class Queue:
                 errno=code,
             )
         if code:
-            raise refused(code, f"binding NFQUEUE {self.number}")
+            raise refused(code, "binding it", f"NFQUEUE {self.number}")
 
     def _acknowledged(self) -> int:
         """Wait for the answer to a request; packets that come in between pass by their bytes: fail-open."""
         while True:
             data = self._socket.recv(_LARGEST_DATAGRAM)
-            for kind, _, _, _, start, end in decode.messages(data):
+            for kind, _, _, _, start, end in wire.messages(data):
                 if kind == NLMSG_ERROR:
                     return -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
                 if kind >> 8 == NFNL_SUBSYS_QUEUE:
@@ -278,7 +279,7 @@ class Queue:
                     self.overruns += 1
                     continue
                 data = bytes(self._buffer[:size])
-                for kind, _, _, _, start, end in decode.messages(data):
+                for kind, _, _, _, start, end in wire.messages(data):
                     if kind == NLMSG_ERROR:
                         self._note_error(data, start)
                     elif kind == NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET:

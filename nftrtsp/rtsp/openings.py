@@ -20,12 +20,11 @@ from pathlib import Path
 import msgspec
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack import request
-from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Tuple
-from nftrtsp.conntrack.netlink import Questions
+from nftrtsp.conntrack.expectation import Expectation, ExpectationNat, create_expectation, delete_expectation
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Tuple
 from nftrtsp.errors import KernelError
+from nftrtsp.netlink.socket import Questions
 from nftrtsp.rtsp.tidier import Tidier
 from nftrtsp.rtsp.ways import Connection, Way
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
@@ -58,7 +57,7 @@ class Openings:
     def __init__(self, config: Config, *, policy_timeout: int) -> None:
         self.pause = int(config.rtsp.pause)
         self.policy_timeout = policy_timeout
-        self._questions = Questions()
+        self._questions = Questions("conntrack")
         self._conntrack = Conntrack()
         self._function = FUNCTIONS[0]
         self._kept: dict[int, _Kept] = {}
@@ -177,12 +176,12 @@ class Openings:
         """Create ``wanted``; return it as it was created, with a function that this kernel has."""
         what = "expecting a film"
         try:
-            self._ask(request.create_expectation(wanted, sequence=self._questions.number()), what)
+            self._ask(create_expectation(wanted, sequence=self._questions.number()), what)
         except KernelError as error:
             if error.errno != errno.EINVAL or wanted.function == FUNCTIONS[-1]:
                 raise
             wanted = msgspec.structs.replace(wanted, function=FUNCTIONS[-1])
-            self._ask(request.create_expectation(wanted, sequence=self._questions.number()), what)
+            self._ask(create_expectation(wanted, sequence=self._questions.number()), what)
             self._function = FUNCTIONS[-1]
         if self.policy_timeout != self.pause:
             self._set_timeout(wanted, self.pause)
@@ -200,11 +199,11 @@ class Openings:
 
     def _set_timeout(self, expectation: Expectation, timeout: int) -> None:
         timed = msgspec.structs.replace(expectation, timeout=timeout)
-        ask = request.create_expectation(timed, sequence=self._questions.number(), replace=True)
+        ask = create_expectation(timed, sequence=self._questions.number(), replace=True)
         self._ask(ask, "prolonging an expectation")
 
     def _delete(self, expectation: Expectation) -> None:
-        ask = request.delete_expectation(expectation, sequence=self._questions.number())
+        ask = delete_expectation(expectation, sequence=self._questions.number())
         try:
             self._ask(ask, "ending an expectation")
         except KernelError as error:

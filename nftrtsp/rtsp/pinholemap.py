@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from nftrtsp.conntrack import wire
-from nftrtsp.conntrack.netlink import open_netlink, widen
 from nftrtsp.errors import KernelError, MalformedError, NftrtspError, PrivilegeError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.socket import open_netlink, widen
 from nftrtsp.ruleset.names import PINHOLE_MAP, TABLE_NAME
 
 NFNL_SUBSYS_NFTABLES = 10

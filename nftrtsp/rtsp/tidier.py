@@ -14,9 +14,10 @@ from ipaddress import IPv4Address
 import msgspec
 
 from nftrtsp.config import Config, Policy
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_UDP, Flow
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.dump_filter import DumpFilter, Match
+from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_UDP
 from nftrtsp.errors import NftrtspError
 from nftrtsp.rtsp.ways import Way
 

@@ -16,7 +16,7 @@ from typing import Any
 from nftrtsp import paths
 from nftrtsp.config import Config
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Tuple
+from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import BusyError, MalformedError, NftrtspError
 from nftrtsp.rtsp import cthelper, nfqueue
 from nftrtsp.rtsp.dialogue import Dialogue

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from nftrtsp import figures
-from nftrtsp.conntrack.flow import IPPROTO_TCP, Tuple
 from nftrtsp.conntrack.record import of_way
 from nftrtsp.conntrack.role import Roles
+from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple
 
 #: RFC 2326 section 12.37: a session without ``timeout`` ends after 60 seconds without a sign of life.
 DEFAULT_SESSION_TIMEOUT = 60

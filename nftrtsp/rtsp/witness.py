@@ -6,8 +6,9 @@ before they have asked here.
 
 from __future__ import annotations
 
-from nftrtsp.conntrack.flow import IPPROTO_TCP, IPS_DYING, IPS_SEEN_REPLY, Flow, Tuple
+from nftrtsp.conntrack.flow import IPS_DYING, IPS_SEEN_REPLY, Flow
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple
 from nftrtsp.errors import NftrtspError
 from nftrtsp.rtsp.ways import Connection
 

@@ -11,10 +11,11 @@ import socket
 import struct
 
 from nftrtsp.config import Config
-from nftrtsp.conntrack.flow import AF_INET, Flow
-from nftrtsp.conntrack.request import DumpFilter
+from nftrtsp.conntrack.dump_filter import DumpFilter
+from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.tuple import AF_INET
 
 SIOCGIFADDR = 0x8915
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-from nftrtsp.conntrack import wire
-from nftrtsp.conntrack.decode import number, spans
-from nftrtsp.conntrack.netlink import Questions
 from nftrtsp.conntrack.record import of_way
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.errors import KernelError, MalformedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.socket import Questions
+from nftrtsp.netlink.wire import number, spans
 from nftrtsp.ruleset.names import PINHOLE_MAP, TABLE_NAME
 
 NFNL_SUBSYS_NFTABLES = 10
@@ -48,7 +48,7 @@ def pinholes(map_name: str = PINHOLE_MAP, table: str = TABLE_NAME) -> list[Pinho
 
     Raises :class:`PrivilegeError` without CAP_NET_ADMIN.
     """
-    questions = Questions()
+    questions = Questions("nftables")
     payload = wire.text(NFTA_SET_ELEM_LIST_TABLE, table) + wire.text(NFTA_SET_ELEM_LIST_SET, map_name)
     ask = wire.message(
         NFNL_SUBSYS_NFTABLES,

@@ -11,8 +11,8 @@ import os
 import socket
 import struct
 
-from nftrtsp.conntrack import wire
 from nftrtsp.errors import KernelError, PrivilegeError, UnsupportedError
+from nftrtsp.netlink import wire
 
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_NFTABLES = 10

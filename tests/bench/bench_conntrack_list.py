@@ -30,7 +30,7 @@ address = "192.168.1.200"
 # Each program below runs in a process of its own within the namespace and prints seconds (and more).
 OURS_BY_MARK = """
 import time
-from nftrtsp.conntrack.request import DumpFilter
+from nftrtsp.conntrack.dump_filter import DumpFilter
 from nftrtsp.conntrack.socket import Conntrack
 with Conntrack() as conntrack:
     started = time.perf_counter()

@@ -184,7 +184,7 @@ def default_conntrack(namespace: Namespace, generator: str) -> dict[str, float]:
 def filtered(namespace: Namespace, generator: str) -> dict[str, float]:
     """The storm with our filter on, while SESSIONS films begin and end."""
     from nftrtsp import config
-    from nftrtsp.conntrack.bpf import iptv_filter
+    from nftrtsp.conntrack.socket_filter import iptv_filter
 
     flush(namespace)
     wanted = config.parse(

@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.wire import attribute, be32, message, nested
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.wire import attribute, be32, message, nested
 from nftrtsp.rtsp import nfqueue
 from tests.bench.bench_pinhole import BOXES, WITHIN, quantile
 from tests.bench.harness import ROOT, Row, report
@@ -41,7 +41,7 @@ def take(bench: Bench, packets: list[bytes]) -> float:
     """Let the helper's code take what NFQUEUE hands over; return for how many seconds."""
     began = time.perf_counter()
     for one in packets:
-        for _, _, _, _, first, last in decode.messages(one):
+        for _, _, _, _, first, last in wire.messages(one):
             bench.gate.receive(nfqueue.decode_packet(one, first, last), 1.0)
     return time.perf_counter() - began
 

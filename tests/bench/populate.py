@@ -14,18 +14,16 @@ import struct
 import sys
 
 from nftrtsp.conntrack import attribute as cta
-from nftrtsp.conntrack import request, wire
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_UDP, Tuple
-from nftrtsp.conntrack.netlink import open_netlink
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_UDP, Tuple, encode_tuple
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.socket import open_netlink
 
 BATCH = 400
 
 
 def creation(orig: Tuple, reply: Tuple, *, timeout: int = 3600, mark: int = 0) -> bytes:
     """Return the request that creates one flow, without acknowledgement."""
-    payload = request.encode_tuple(cta.CTA_TUPLE_ORIG, orig) + request.encode_tuple(
-        cta.CTA_TUPLE_REPLY, reply
-    )
+    payload = encode_tuple(cta.CTA_TUPLE_ORIG, orig) + encode_tuple(cta.CTA_TUPLE_REPLY, reply)
     payload += wire.be32(cta.CTA_TIMEOUT, timeout)
     if mark:
         payload += wire.be32(cta.CTA_MARK, mark)

@@ -12,22 +12,25 @@ from pathlib import Path
 
 import atheris
 
+from nftrtsp.conntrack.expectation import EXPECT_DELETE, EXPECT_NEW
+from nftrtsp.conntrack.flow import FLOW_DELETE, FLOW_NEW, decode_flow
+
 with atheris.instrument_imports(include=["nftrtsp.conntrack", "nftrtsp.ruleset.pinhole"]):
-    from nftrtsp.conntrack import decode, wire
     from nftrtsp.conntrack.decoder import Decoder
     from nftrtsp.conntrack.flow import Flow
     from nftrtsp.errors import MalformedError
+    from nftrtsp.netlink import wire
     from nftrtsp.ruleset.pinhole import decode_elements
 
 NEW = wire.NLM_F_CREATE | wire.NLM_F_EXCL
 #: What the first byte of an input chooses: nlmsg_type, nlmsg_flags and family of the message around the rest.
 HEADS = [
-    (decode.FLOW_NEW, NEW, 2),
-    (decode.FLOW_NEW, 0, 2),
-    (decode.FLOW_NEW, NEW, 10),
-    (decode.FLOW_DELETE, 0, 2),
-    (decode.EXPECT_NEW, NEW, 2),
-    (decode.EXPECT_DELETE, 0, 10),
+    (FLOW_NEW, NEW, 2),
+    (FLOW_NEW, 0, 2),
+    (FLOW_NEW, NEW, 10),
+    (FLOW_DELETE, 0, 2),
+    (EXPECT_NEW, NEW, 2),
+    (EXPECT_DELETE, 0, 10),
 ]
 WHOLE = len(HEADS)  # the rest is a whole datagram
 ELEMENTS = WHOLE + 1  # the rest is elements of the pinhole map
@@ -38,7 +41,7 @@ _decoder = Decoder()
 def plain(data: bytes) -> Flow | None:
     """Return what the plain walk says, None for malformed."""
     try:
-        return decode.flow(data, data[16], wire.HEADER_SIZE, len(data))
+        return decode_flow(data, data[16], wire.HEADER_SIZE, len(data))
     except MalformedError:
         return None
 
@@ -81,7 +84,7 @@ def write_seeds(folder: Path) -> None:
     for name, data in MESSAGES.items():
         kind, flags = wire.ATTRIBUTE.unpack_from(data, 4)
         head = (kind, flags & NEW, data[16])
-        choice = HEADS.index(head) if head in HEADS else HEADS.index((decode.FLOW_NEW, 0, 2))
+        choice = HEADS.index(head) if head in HEADS else HEADS.index((FLOW_NEW, 0, 2))
         (folder / name).write_bytes(bytes([choice]) + data[wire.HEADER_SIZE :])
 
 

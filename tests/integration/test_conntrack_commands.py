@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
-from nftrtsp.conntrack.flow import Tuple
-from nftrtsp.conntrack.request import DumpFilter, Match
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.tuple import Tuple
 from tests.integration.conntrack_space import ROOT, RULES, Space, space
 
 pytestmark = pytest.mark.root

@@ -11,14 +11,15 @@ import pytest
 
 from nftrtsp import config
 from nftrtsp.config import Config
+from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Flow, Tuple
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.subscription import Subscription
 from nftrtsp.conntrack.table import Table
+from nftrtsp.conntrack.tuple import Tuple
 from tests.bench.populate import fill
 from tests.integration.conntrack_space import PYTHON, Space, space
 
@@ -29,7 +30,7 @@ TRAFFIC = """
 import time
 from tests.bench.populate import fill
 from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 print("going", flush=True)
 first = 100_000
 with Conntrack() as conntrack:

@@ -13,9 +13,10 @@ from ipaddress import IPv4Address
 import pytest
 
 from nftrtsp.config import load
-from nftrtsp.conntrack.flow import IPPROTO_TCP, Flow
-from nftrtsp.conntrack.request import DumpFilter, Match
+from nftrtsp.conntrack.dump_filter import DumpFilter, Match
+from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.conntrack.tuple import IPPROTO_TCP
 from nftrtsp.lab.network import Lab
 from nftrtsp.rtsp.openings import Openings
 from nftrtsp.rtsp.ways import Claim, Connection, Way

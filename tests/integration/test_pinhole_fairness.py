@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from nftrtsp.conntrack.netlink import open_netlink
 from nftrtsp.lab.network import Lab
+from nftrtsp.netlink.socket import open_netlink
 from nftrtsp.rtsp.pinholemap import NFNLGRP_NFTABLES
 from nftrtsp.rtsp.rewrite import checksum
 from tests.integration.test_pinhole import PORT, Call, Scene, lab, message, scene, until

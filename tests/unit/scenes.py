@@ -12,7 +12,8 @@ from typing import Any
 from nftrtsp import config as configuration
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
-from nftrtsp.conntrack.flow import Counters, Flow, Tuple
+from nftrtsp.conntrack.flow import Counters, Flow
+from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.films.film import Film
 from nftrtsp.films.sessions import Sessions
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from nftrtsp.conntrack.dump_filter import DumpFilter
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import Counters, Flow, Tuple
-from nftrtsp.conntrack.request import DumpFilter
+from nftrtsp.conntrack.flow import Counters, Flow
+from nftrtsp.conntrack.tuple import Tuple
 
 EPOCH = 1_700_000_000.0
 

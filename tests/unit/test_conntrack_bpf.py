@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from nftrtsp import config
-from nftrtsp.conntrack.bpf import iptv_filter
-from nftrtsp.conntrack.netlink import attach
+from nftrtsp.conntrack.socket_filter import iptv_filter
+from nftrtsp.netlink.socket import attach
 from tests.unit.captured import EXPECTATIONS, MESSAGES
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from nftrtsp.conntrack import table as table_module
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.flow import IPS_ASSURED, Flow, Tuple
+from nftrtsp.conntrack.flow import IPS_ASSURED, Flow
 from nftrtsp.conntrack.table import REMEMBERED, Table
+from nftrtsp.conntrack.tuple import Tuple
 from tests.unit import scenes
 from tests.unit.scripted_conntrack import ScriptedConntrack
 

@@ -13,12 +13,12 @@ from nftrtsp.cli.columns import aligned
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.eventlist import event_line, helper_line
 from nftrtsp.cli.plan import _parts
-from nftrtsp.conntrack import decode, record
-from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_SEEN_REPLY, Flow, Tuple
-from nftrtsp.conntrack.memory import Memory
-from nftrtsp.conntrack.merge import merge
+from nftrtsp.conntrack import record
+from nftrtsp.conntrack.event import Event, EventType, decode_events
+from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_SEEN_REPLY, Flow, merge
+from nftrtsp.conntrack.history import FlowHistory
 from nftrtsp.conntrack.role import Role, Roles
+from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import ConfigError
 from nftrtsp.rtsp.ways import counted
 from nftrtsp.ruleset.review import Line
@@ -44,7 +44,7 @@ def film(timeout: int = 3600, status: int = IPS_DST_NAT, mark: int = 0x100000) -
 
 
 def event(name: str) -> Event:
-    return next(decode.events(MESSAGES[name], 1795409655.5))
+    return next(decode_events(MESSAGES[name], 1795409655.5))
 
 
 def test_a_film_plays_pauses_and_says_how_long_its_way_stays_open() -> None:
@@ -207,10 +207,10 @@ def test_merging_keeps_what_later_events_do_not_say() -> None:
 
 
 def test_a_memory_completes_later_events_and_forgets_after_the_end() -> None:
-    memory = Memory()
+    memory = FlowHistory()
     told = [memory.complete(event(name)) for name in ("ftp-data-1", "ftp-data-2", "ftp-data-3")]
     assert all(one.flow is not None and one.flow.master is not None for one in told)
-    small = Memory(limit=1)
+    small = FlowHistory(limit=1)
     small.complete(event("ftp-data-1"))
     small.complete(event("tcp-0"))
     forgotten = small.complete(event("ftp-data-3")).flow

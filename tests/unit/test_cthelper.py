@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.config import parse
-from nftrtsp.conntrack import decode
 from nftrtsp.errors import MalformedError
+from nftrtsp.netlink import wire
 from nftrtsp.rtsp import cthelper
 from nftrtsp.rtsp.cthelper import Registration
 
@@ -20,7 +20,7 @@ RTSP = Registration("rtsp", 554, 16, 3600)
 
 
 def read(message: bytes) -> tuple[int, Registration]:
-    (kind, _, _, _, start, end), *rest = decode.messages(message)
+    (kind, _, _, _, start, end), *rest = wire.messages(message)
     assert not rest
     return kind, cthelper.decode_registration(message, start, end)
 

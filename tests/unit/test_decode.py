@@ -4,11 +4,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from nftrtsp.conntrack import decode, wire
-from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.flow import Counters, Flow, Tuple, status_names
-from nftrtsp.conntrack.request import encode_tuple
+from nftrtsp.conntrack.event import Event, EventType, decode_events
+from nftrtsp.conntrack.flow import Counters, Flow, status_names
+from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import MalformedError
+from nftrtsp.netlink import wire
 from tests.unit.captured import EXPECTATIONS, FLOWS, MESSAGES
 
 ROUTER = ip_address("10.214.0.2").packed
@@ -19,7 +19,7 @@ LOCAL = ip_address("127.0.0.1").packed
 
 
 def event(name: str) -> Event:
-    (only,) = decode.events(MESSAGES[name], 1.5)
+    (only,) = decode_events(MESSAGES[name], 1.5)
     return only
 
 
@@ -133,12 +133,12 @@ def test_an_attribute_of_tomorrow_is_skipped() -> None:
     data = MESSAGES["udp-0"]
     longer = data + wire.attribute(999, b"whatever") + wire.attribute(77, b"")
     longer = len(longer).to_bytes(4, "little") + longer[4:]
-    (told,) = decode.events(longer, 0)
+    (told,) = decode_events(longer, 0)
     assert told.flow == flow("udp-0")
 
 
 def test_messages_of_other_subsystems_are_no_events() -> None:
-    assert list(decode.events(wire.message(4, 0, 0, b"\0" * 40), 0)) == []
+    assert list(decode_events(wire.message(4, 0, 0, b"\0" * 40), 0)) == []
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *EXPECTATIONS])
@@ -147,7 +147,7 @@ def test_every_truncation_is_malformed_or_decoded_and_nothing_else(name: str) ->
     for length in range(16, len(data)):
         cut = length.to_bytes(4, "little") + data[4:length]
         try:
-            list(decode.events(cut, 0))
+            list(decode_events(cut, 0))
         except MalformedError:
             continue
 
@@ -155,17 +155,17 @@ def test_every_truncation_is_malformed_or_decoded_and_nothing_else(name: str) ->
 def test_a_flow_without_its_tuples_is_malformed() -> None:
     data = wire.message(1, 0, 0, encode_tuple(1, Tuple(SERVER, ROUTER, 17, 1, 2)), family=2)
     with pytest.raises(MalformedError, match="without attribute 2"):
-        list(decode.events(data, 0))
+        list(decode_events(data, 0))
 
 
 def test_a_number_that_is_too_short_is_malformed() -> None:
     data = MESSAGES["udp-0"] + wire.attribute(8, b"\0\0")
     data = len(data).to_bytes(4, "little") + data[4:]
     with pytest.raises(MalformedError, match="2 bytes, not 4"):
-        list(decode.events(data, 0))
+        list(decode_events(data, 0))
 
 
 def test_a_message_that_claims_more_than_there_is_is_malformed() -> None:
     data = (4096).to_bytes(4, "little") + MESSAGES["udp-0"][4:]
     with pytest.raises(MalformedError):
-        list(decode.events(data, 0))
+        list(decode_events(data, 0))

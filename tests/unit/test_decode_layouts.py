@@ -6,12 +6,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nftrtsp.conntrack import decode, wire
 from nftrtsp.conntrack.decoder import MOST_CANDIDATES, Decoder
-from nftrtsp.conntrack.event import Event
-from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.event import Event, decode_events
+from nftrtsp.conntrack.flow import Flow, decode_flow
 from nftrtsp.conntrack.layout import UnlearnableError, learn
 from nftrtsp.errors import MalformedError
+from nftrtsp.netlink import wire
 from tests.unit.captured import FLOWS, MESSAGES
 
 NAMES = sorted(FLOWS)
@@ -19,7 +19,7 @@ NAMES = sorted(FLOWS)
 
 def plain(data: bytes) -> Flow | None:
     try:
-        return decode.flow(data, data[16], wire.HEADER_SIZE, len(data))
+        return decode_flow(data, data[16], wire.HEADER_SIZE, len(data))
     except MalformedError:
         return None
 
@@ -123,7 +123,7 @@ def test_events_of_all_kinds_come_out_as_the_plain_walk_tells_them() -> None:
     for _ in range(2):
         told: list[Event] = []
         decoder.events(list(MESSAGES.values()), 3.0, told)
-        assert told == [event for data in MESSAGES.values() for event in decode.events(data, 3.0)]
+        assert told == [event for data in MESSAGES.values() for event in decode_events(data, 3.0)]
 
 
 def test_an_event_that_cannot_be_decoded_is_counted_and_the_others_come() -> None:

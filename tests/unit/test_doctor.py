@@ -10,7 +10,8 @@ import pytest
 
 from nftrtsp.config import HelperKind, parse
 from nftrtsp.conntrack.expectation import Expectation
-from nftrtsp.conntrack.flow import IPPROTO_TCP, IPPROTO_UDP, Flow, Tuple
+from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.tuple import IPPROTO_TCP, IPPROTO_UDP, Tuple
 from nftrtsp.doctor.checks import diagnose
 from nftrtsp.doctor.facts import Facts, Link, Route, Ruleset
 from nftrtsp.doctor.finding import Finding, State, listed

@@ -10,8 +10,9 @@ import pytest
 
 from nftrtsp import config
 from nftrtsp.config import HelperKind
-from nftrtsp.conntrack.flow import Flow, Tuple
+from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Roles
+from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.ruleset import adoption, environment, lifeline
 from nftrtsp.ruleset.environment import Drop, Facts
 

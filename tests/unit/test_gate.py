@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nftrtsp.config import parse
-from nftrtsp.conntrack import decode, request
 from nftrtsp.conntrack.attribute import CTA_ID, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
-from nftrtsp.conntrack.flow import Tuple
-from nftrtsp.conntrack.wire import be32
+from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import KernelError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.wire import be32
 from nftrtsp.rtsp import nfqueue
 from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.gate import LONGEST_WAIT, Gate
@@ -98,8 +98,8 @@ class Bench:
 
     def take(self, verdicts: list[bytes]) -> None:
         for data in verdicts:
-            ((_, _, _, _, start, end),) = decode.messages(data)
-            found = decode.spans(data, start, end)
+            ((_, _, _, _, start, end),) = wire.messages(data)
+            found = wire.spans(data, start, end)
             verdict, number = struct.unpack_from("!II", data, found[nfqueue.NFQA_VERDICT_HDR][0])
             assert verdict == nfqueue.NF_ACCEPT
             assert number not in self.gone, "one verdict a packet"
@@ -118,7 +118,7 @@ class Line:
         self.next = dict(ISN)
         orig = Tuple(self.stb, SERVER, 6, port, 554)
         reply = Tuple(SERVER, ROUTER, 6, 554, port)
-        self.ct = request.encode_tuple(CTA_TUPLE_ORIG, orig) + request.encode_tuple(CTA_TUPLE_REPLY, reply)
+        self.ct = encode_tuple(CTA_TUPLE_ORIG, orig) + encode_tuple(CTA_TUPLE_REPLY, reply)
         self.ct += be32(CTA_ID, port)
         self.key = self.stb + port.to_bytes(2, "big")
         self.segment(b"", reply=False, flags=SYN)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.conntrack import decode, request
 from nftrtsp.conntrack.attribute import CTA_ID, CTA_STATUS, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
-from nftrtsp.conntrack.flow import Tuple
-from nftrtsp.conntrack.wire import attribute, be32, message, nested
+from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import MalformedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.wire import attribute, be32, message, nested
 from nftrtsp.rtsp import nfqueue, watchdog
 
 ORIG = Tuple(b"\xc0\xa8\x01\xc8", b"\xac\x1a\x53\x0a", 6, 40000, 554)
@@ -27,7 +27,7 @@ def packet(
     more: bytes = b"",
     orig: Tuple = ORIG,
 ) -> bytes:
-    ct += request.encode_tuple(CTA_TUPLE_ORIG, orig) + request.encode_tuple(CTA_TUPLE_REPLY, REPLY)
+    ct += encode_tuple(CTA_TUPLE_ORIG, orig) + encode_tuple(CTA_TUPLE_REPLY, REPLY)
     return message(
         3,
         0,
@@ -42,7 +42,7 @@ def packet(
 
 
 def read(data: bytes) -> nfqueue.Queued:
-    ((_, _, _, _, start, end),) = decode.messages(data)
+    ((_, _, _, _, start, end),) = wire.messages(data)
     return nfqueue.decode_packet(data, start, end)
 
 
@@ -96,10 +96,10 @@ def test_a_changed_packet_goes_with_its_verdict() -> None:
 
 def test_the_queue_fails_open_and_asks_for_conntrack_and_large_packets() -> None:
     data = nfqueue.encode_settings(554)
-    ((_, _, _, _, start, end),) = decode.messages(data)
-    found = decode.spans(data, start, end)
-    assert decode.number(data, found, nfqueue.NFQA_CFG_FLAGS, 4) == 1 | 2 | 4
-    assert decode.number(data, found, nfqueue.NFQA_CFG_MASK, 4) == 1 | 2 | 4
+    ((_, _, _, _, start, end),) = wire.messages(data)
+    found = wire.spans(data, start, end)
+    assert wire.number(data, found, nfqueue.NFQA_CFG_FLAGS, 4) == 1 | 2 | 4
+    assert wire.number(data, found, nfqueue.NFQA_CFG_MASK, 4) == 1 | 2 | 4
 
 
 def test_a_packet_without_header_is_malformed() -> None:

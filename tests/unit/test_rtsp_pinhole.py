@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.conntrack import wire
+from nftrtsp.netlink import wire
 from nftrtsp.rtsp.adoption import Left
 from nftrtsp.rtsp.inscription import comment, read_comment
 from nftrtsp.rtsp.log_limit import RefusalLog

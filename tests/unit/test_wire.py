@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.conntrack import wire
 from nftrtsp.errors import MalformedError
+from nftrtsp.netlink import wire
 
 
 def test_an_attribute_is_padded_to_four_bytes_and_says_its_own_length() -> None:

@@ -17,8 +17,8 @@ import sys
 
 from nftrtsp.config import Config
 from nftrtsp.conntrack.attribute import CTA_MARK, CTA_TUPLE_REPLY
-from nftrtsp.conntrack.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP
-from nftrtsp.conntrack.wire import (
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP, IPPROTO_UDP
+from nftrtsp.netlink.wire import (
     HEADER_SIZE,
     NFNL_SUBSYS_CTNETLINK,
     NFNL_SUBSYS_CTNETLINK_EXP,

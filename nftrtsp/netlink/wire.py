@@ -7,6 +7,7 @@ and a payload padded to four bytes. Source: linux/netlink.h, linux/netfilter/nfn
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 
 from nftrtsp.errors import MalformedError
@@ -103,3 +104,67 @@ def attributes(buffer: bytes | memoryview, start: int, end: int) -> Iterator[tup
             )
         yield kind & NLA_TYPE_MASK, start + 4, start + length
         start += length + 3 & ~3
+
+
+#: Where the payload of each attribute lies: number -> (start, end). The last one of a number counts.
+Spans = dict[int, tuple[int, int]]
+
+
+def spans(data: bytes, start: int, end: int) -> Spans:
+    """Return where each attribute of ``data[start:end]`` lies. Raises :class:`MalformedError`."""
+    found: Spans = {}
+    while start + 4 <= end:
+        length, kind = ATTRIBUTE.unpack_from(data, start)
+        stop = start + length
+        if length < 4 or stop > end:
+            raise MalformedError(
+                f"attribute {kind & NLA_TYPE_MASK} of length {length} at byte {start} of {end}"
+            )
+        found[kind & NLA_TYPE_MASK] = (start + 4, stop)
+        start += length + 3 & ~3
+    return found
+
+
+def number(data: bytes, found: Spans, kind: int, size: int) -> int | None:
+    """Return the big-endian number of ``size`` bytes in attribute ``kind``, or None where it is absent."""
+    span = found.get(kind)
+    if span is None:
+        return None
+    start, end = span
+    if end - start < size:
+        raise MalformedError(f"attribute {kind} holds {end - start} bytes, not {size}")
+    return int.from_bytes(data[start : start + size], "big")
+
+
+def string(data: bytes, found: Spans, kind: int) -> str | None:
+    """Return the NUL-terminated string in attribute ``kind``, or None; odd bytes become backslash escapes."""
+    span = found.get(kind)
+    if span is None:
+        return None
+    return data[span[0] : span[1]].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+
+def raw(data: bytes, found: Spans, kind: int) -> bytes:
+    """Return the payload of attribute ``kind``, empty where it is absent."""
+    span = found.get(kind)
+    return data[span[0] : span[1]] if span else b""
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Split a datagram: yield ``(type, flags, sequence, family, start, end)`` of each message.
+
+    ``start`` and ``end`` bound its attributes. A message too short for struct nfgenmsg (an end of dump) has
+    family 0 and its payload from byte 16 on. Raises :class:`MalformedError`.
+    """
+    at, size = 0, len(data)
+    while at + 16 <= size:
+        length = int.from_bytes(data[at : at + 4], sys.byteorder)
+        if length < 16 or at + length > size:
+            raise MalformedError(f"message of length {length} at byte {at} of {size}")
+        if length < HEADER_SIZE:
+            kind, flags = ATTRIBUTE.unpack_from(data, at + 4)
+            yield kind, flags, int.from_bytes(data[at + 8 : at + 12], sys.byteorder), 0, at + 16, at + length
+        else:
+            _, kind, flags, sequence, _, family, _, _ = HEADER.unpack_from(data, at)
+            yield kind, flags, sequence, family, at + HEADER_SIZE, at + length
+        at += length + 3 & ~3

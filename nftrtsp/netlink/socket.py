@@ -9,9 +9,9 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from nftrtsp.conntrack import decode
-from nftrtsp.conntrack.wire import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
 from nftrtsp.errors import KernelError, PrivilegeError, UnsupportedError
+from nftrtsp.netlink import wire
+from nftrtsp.netlink.wire import NLMSG_DONE, NLMSG_ERROR
 
 NETLINK_NETFILTER = 12
 SO_ATTACH_FILTER = 26
@@ -26,8 +26,8 @@ def open_netlink() -> socket.socket:
     except OSError as error:
         raise UnsupportedError(
             f"this kernel has no nfnetlink ({error.strerror})",
-            place="conntrack",
-            remedy="it needs CONFIG_NF_CT_NETLINK",
+            place="netlink",
+            remedy="it needs CONFIG_NETFILTER_NETLINK",
             errno=error.errno,
         ) from None
     return opened
@@ -41,11 +41,11 @@ def widen(opened: socket.socket, size: int) -> None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
-def refused(number: int, what: str) -> KernelError | PrivilegeError:
-    """Return the error for an errno that the kernel answered to ``what``."""
+def refused(number: int, what: str, place: str) -> KernelError | PrivilegeError:
+    """Return the error for an errno that the kernel answered to ``what``; ``place`` is the subsystem."""
     if number in (errno.EPERM, errno.EACCES):
-        return PrivilegeError(f"{what} was refused", place="conntrack", remedy="run it as root")
-    return KernelError(f"{what} failed: {os.strerror(number)}", place="conntrack", errno=number)
+        return PrivilegeError(f"{what} was refused", place=place, remedy="run it as root")
+    return KernelError(f"{what} failed: {os.strerror(number)}", place=place, errno=number)
 
 
 def attach(opened: socket.socket, program: bytes) -> None:
@@ -62,14 +62,13 @@ Answer = tuple[int, int, int, int]
 
 
 class Questions:
-    """A socket for requests. One at a time; not to be shared between threads."""
+    """A socket for requests to ``place``, a subsystem. One at a time; not to be shared between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: str) -> None:
+        self._place = place
         self._socket = open_netlink()
         self._number = 0
         self._ended = True
-        #: Dumps that the kernel marked as interrupted (NLM_F_DUMP_INTR).
-        self.interrupted = 0
 
     def close(self) -> None:
         """Close the socket. A dump that is under way ends with it."""
@@ -97,7 +96,7 @@ class Questions:
         try:
             self._socket.send(ask)
         except OSError as error:
-            raise refused(error.errno or errno.EIO, what) from None
+            raise refused(error.errno or errno.EIO, what, self._place) from None
 
     def receive(self) -> bytes:
         """Return the next datagram."""
@@ -109,18 +108,16 @@ class Questions:
         Raises :class:`KernelError` with the errno that the kernel answered.
         """
         answers: list[Answer] = []
-        for kind, flags, number, family, start, end in decode.messages(datagram):
+        for kind, _, number, family, start, end in wire.messages(datagram):
             if number != self._number:  # what is left of a dump that was given up half-way
                 continue
-            if flags & NLM_F_DUMP_INTR:
-                self.interrupted += 1
             self._ended = kind in (NLMSG_DONE, NLMSG_ERROR)
             if kind == NLMSG_DONE:
                 return answers, True
             if kind == NLMSG_ERROR:
                 code = -int.from_bytes(datagram[start - 4 : start], sys.byteorder, signed=True)
                 if code:
-                    raise refused(code, what)
+                    raise refused(code, what, self._place)
                 return answers, True
             answers.append((kind, family, start, end))
         return answers, False

@@ -7,14 +7,13 @@ from collections import OrderedDict
 import msgspec
 
 from nftrtsp.conntrack.event import Event, EventType
-from nftrtsp.conntrack.flow import Flow
-from nftrtsp.conntrack.merge import merge
+from nftrtsp.conntrack.flow import Flow, merge
 
 #: Flows that are remembered at most, the least recently heard of are forgotten first.
 LIMIT = 16384
 
 
-class Memory:
+class FlowHistory:
     """Remembers the flows of which later events say less: those with a master or a helper."""
 
     def __init__(self, limit: int = LIMIT) -> None:

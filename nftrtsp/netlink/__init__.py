@@ -1,0 +1,1 @@
+"""nfnetlink: framing, attributes, sockets. It knows nothing of conntrack or of us."""
