@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nftrtsp.errors import ConfigError
+from nftrtsp.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nftrtsp.hosts import Host
+
 #: Bridges and links of other programs, never a LAN with set-top boxes.
 _FOREIGN = re.compile(r"(docker|virbr|veth|br-[0-9a-f]{12}$|lxc|lxd|podman|cni|tailscale|wg|tun|tap|zt)")
+_MOST_HOSTS = 32  # of those that may be no boxes
+_LONGEST_NAME, _LONGEST_COMMENT = 64, 100  # characters; a name's bound is the config's own
 _EXAMPLE_INTERFACE = "vlan2"
 _EXAMPLE_NETWORK = IPv4Network("192.168.1.0/24")
 
@@ -156,10 +160,11 @@ def _private(address: IPv4Interface) -> bool:
     )
 
 
-def draft(found: Guess, profile: str, defaults: dict[str, Any]) -> str:
+def draft(found: Guess, profile: str, defaults: dict[str, Any], hosts: Sequence[Host] = ()) -> str:
     """Return a commented configuration: what was guessed, and what the profile says of the rest (pure).
 
-    What the profile says stands there commented out: the draft goes on following the profile.
+    What the profile says stands there commented out: the draft goes on following the profile. Of ``hosts``
+    those that ask for films are its set-top boxes; the others stand there commented out.
     """
     iptv, rtsp = defaults.get("iptv", {}), defaults.get("rtsp", {})
 
@@ -193,12 +198,50 @@ def draft(found: Guess, profile: str, defaults: dict[str, Any]) -> str:
         kept(rtsp, "helper", "auto", "kernel, userspace, pinhole; auto: the first that works here"),
         kept(rtsp, "pause", "1h", "how long a paused film keeps its way open: 30s, 5m, 1h"),
         "",
-        "# Name the boxes, and only they may have ways opened; with none named, every host of the LAN may.",
-        "# [[stb]]",
-        '# name = "Living room"',
-        f"# address = {_toml(str(_example_box(found.networks[0])))}",
+        *_boxes(hosts, _example_box(found.networks[0])),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _boxes(hosts: Sequence[Host], example: IPv4Address) -> list[str]:
+    """Return the part of the draft that says who may ask."""
+    asking = [host for host in hosts if host.asks]
+    others = [host for host in hosts if not host.asks]
+    lines = [
+        "# Name the boxes, and only they may have ways opened; with none named, every host of the LAN may.",
+        "# Have your DHCP server give each the same address for good.",
+    ]
+    if asking:
+        lines += [
+            "#",
+            "# These ask a server for films now. Add your other boxes: with one named, nobody else may.",
+        ]
+    names: set[str] = set()
+    for host in asking:
+        lines += _box(host, names)
+    if others:
+        lines += ["", "# Other hosts that this router has met. Uncomment those that are set-top boxes."]
+    for host in others[:_MOST_HOSTS]:
+        lines += [f"# {line}" for line in _box(host, names)]
+    if len(others) > _MOST_HOSTS:
+        lines.append(f"# … and {len(others) - _MOST_HOSTS} more: `ip neighbour` shows them")
+    if not hosts:
+        lines += ["# [[stb]]", '# name = "Living room"', f"# address = {_toml(str(example))}"]
+    return lines
+
+
+def _box(host: Host, names: set[str]) -> list[str]:
+    """Return a host as a ``[[stb]]``; ``names`` are those given before, for each must be another's."""
+    known = [printable(text) for text in (host.mac, host.vendor) if text]
+    if host.asks:
+        known.append(f"asks {host.asks}")
+    name = printable(host.name)
+    lines = ["[[stb]]"]
+    if name and name not in names and len(name) <= _LONGEST_NAME:
+        names.add(name)
+        lines.append(f"name = {_toml(name)}")
+    address = f"address = {_toml(str(host.address))}"
+    return [*lines, _commented(address, ", ".join(known)[:_LONGEST_COMMENT]) if known else address]
 
 
 def _commented(line: str, comment: str) -> str:

@@ -35,12 +35,16 @@ helper_option = click.option(
 @netns_option
 def init(profile: str, output: Path | None, force: bool) -> None:
     """Write a config for this router, from its own interfaces and addresses."""
-    from nftrtsp import draft, paths
+    from nftrtsp import draft, hosts, paths
     from nftrtsp.config import load_profile
 
     defaults = load_profile(profile, place="--profile")
-    found = draft.guess(draft.survey(), defaults)
-    text = draft.draft(found, profile, defaults)
+    links = draft.survey()
+    found = draft.guess(links, defaults)
+    uplinks = [address.ip for link in links if link.name == found.iptv for address in link.addresses]
+    ports = defaults.get("rtsp", {}).get("ports", [554])
+    met = hosts.survey(found.lan, found.networks, uplinks, ports)
+    text = draft.draft(found, profile, defaults, met)
     target = output or paths.config_file()
     if str(target) == "-":
         TERMINAL.out.raw(text)
@@ -49,8 +53,16 @@ def init(profile: str, output: Path | None, force: bool) -> None:
     networks = ", ".join(str(network) for network in found.networks)
     TERMINAL.say(f"IPTV interface {found.iptv}: {found.why_iptv}", hang=HANG)
     TERMINAL.say(f"LAN {', '.join(found.lan)} ({networks}): {found.why_lan}", hang=HANG)
+    asking = ", ".join(str(host.address) for host in met if host.asks)
+    TERMINAL.say(f"set-top boxes: {_boxes_found(asking)}", hang=HANG)
     if str(target) != "-":
         TERMINAL.say(f"wrote {target}; look it over, then `nftrtsp check -c {target}`")
+
+
+def _boxes_found(asking: str) -> str:
+    if asking:
+        return f"{asking} asks for films now; add your others, for nobody else may then ask"
+    return "none asks for films now, so none is named and every host of the LAN may ask: name them"
 
 
 @click.command()

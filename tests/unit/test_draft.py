@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nftrtsp.config import load_profile, parse, profiles
+from nftrtsp.config import Stb, load_profile, parse, profiles
+from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.draft import Guess, Link, draft, guess, write
 from nftrtsp.errors import ConfigError
+from nftrtsp.hosts import Host, join
 
 
 def link(name: str, *addresses: str, kind: str = "", vlan: int | None = None, **more: bool) -> Link:
@@ -146,3 +151,75 @@ def test_a_draft_that_cannot_be_written_leaves_no_part_of_it(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="cannot be written"):
         write(tmp_path / "nftrtsp.toml", "text", overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["nftrtsp.toml"]
+
+
+# --- set-top boxes ---------------------------------------------------------------------------------------
+
+FOUND = Guess("vlan2", ("br0",), (IPv4Network("192.168.1.0/24"),), "a", "b")
+ASKING = Host(IPv4Address("192.168.1.200"), "02:00:00:00:00:01", "stb-living", "[IAL]", asks="172.26.83.10")
+SILENT = Host(IPv4Address("192.168.1.66"), "02:00:00:00:00:02", "laptop")
+
+
+def test_who_asks_for_films_is_a_box_and_others_are_only_suggested() -> None:
+    text = draft(FOUND, "generic", {}, [SILENT, ASKING])
+    assert parse(tomllib.loads(text)).stb == (Stb(ASKING.address, "stb-living"),)
+    assert "# 02:00:00:00:00:01, [IAL], asks 172.26.83.10" in text
+    assert "Add your other boxes: with one named, nobody else may." in text
+    both = text.replace("# [[stb]]", "[[stb]]").replace('# name = "lap', 'name = "lap')
+    both = both.replace('# address = "192.168.1.66"', 'address = "192.168.1.66"')
+    assert [box.name for box in parse(tomllib.loads(both)).stb] == ["stb-living", "laptop"]
+
+
+def test_where_nobody_asks_nobody_is_named() -> None:
+    text = draft(FOUND, "generic", {}, [SILENT])
+    assert parse(tomllib.loads(text)).stb == ()
+    assert '# address = "192.168.1.66"' in text
+    assert "Living room" not in text  # an example is for where nothing is known
+
+
+def test_a_large_lan_does_not_fill_the_draft() -> None:
+    hosts = [Host(IPv4Address(f"192.168.1.{number}")) for number in range(2, 250)]
+    text = draft(FOUND, "generic", {}, hosts)
+    assert text.count("# [[stb]]") == 32
+    assert "216 more: `ip neighbour` shows them" in text
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=80), st.text(max_size=200), st.booleans()), min_size=1, max_size=6)
+)
+def test_whatever_hosts_call_themselves_the_draft_loads_and_names_those_who_ask(
+    said: list[tuple[str, str, bool]],
+) -> None:
+    hosts = [
+        Host(IPv4Address(f"192.168.1.{number}"), "m", name, vendor, "172.26.83.10" if asks else "")
+        for number, (name, vendor, asks) in enumerate(said, 2)
+    ]
+    text = draft(FOUND, "generic", {}, hosts)
+    assert all(line.isprintable() for line in text.split("\n"))
+    config = parse(tomllib.loads(text))
+    assert [box.address for box in config.stb] == [host.address for host in hosts if host.asks]
+
+
+def test_a_host_asks_only_over_the_iptv_interface_and_only_while_connected() -> None:
+    box, uplink = IPv4Address("192.168.1.200"), IPv4Address("10.214.0.2")
+    networks = [IPv4Network("192.168.1.0/24")]
+
+    def flow(source: str, outside: str, state: int) -> Flow:
+        server, near = IPv4Address("172.26.83.10").packed, IPv4Address(source).packed
+        return Flow(
+            2,
+            Tuple(near, server, 6, 40000, 554),
+            Tuple(server, IPv4Address(outside).packed, 6, 554, 40000),
+            tcp_state=state,
+        )
+
+    def asking(*flows: Flow) -> list[str]:
+        met = {box: "02:00:00:00:00:01"}
+        return [
+            str(host.address) for host in join(met, flows, {}, networks, frozenset({uplink})) if host.asks
+        ]
+
+    assert asking(flow("192.168.1.200", "10.214.0.2", 3)) == ["192.168.1.200"]
+    assert asking(flow("192.168.1.200", "203.0.113.7", 3)) == []  # another uplink
+    assert asking(flow("192.168.1.200", "10.214.0.2", 1)) == []  # SYN_SENT: nobody has answered
+    assert asking(flow("192.168.9.9", "10.214.0.2", 3)) == []  # not of the LAN
