@@ -406,6 +406,34 @@ def test_media_that_came_before_its_way_was_open_does_not_swallow_the_film(lab: 
         scene.close()
 
 
+def test_a_port_of_the_router_is_refused_to_a_host_of_the_lan_and_stays_its_own(
+    lab: Lab, tmp_path: Path
+) -> None:
+    wireguard = 51820
+    text = lab.config_path.read_text()
+    lab.write_config(text.replace("[iptv]\n", '[iptv]\npolicy = "accept"\n'))
+    scene = Scene(lab, tmp_path)
+    try:
+        service = lab.router.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        with service, scene.sender() as peer:
+            service.bind(("0.0.0.0", wireguard))
+            service.settimeout(patience())
+            scene.helper.start()
+            call = scene.call(1)
+            call.setup(wireguard)
+            refused = scene.helper.wait("way-refused", port=wireguard)
+            assert "router" in refused["reason"]
+            peer.sendto(b"handshake", (ROUTER, wireguard))
+            assert service.recv(100) == b"handshake"
+        call.answer("200 OK", "Session: 1")
+        call.setup(PORT)
+        scene.helper.wait("way-open", port=PORT)
+        assert scene.arrives(PORT, stb=1)
+    finally:
+        lab.write_config(text)
+        scene.close()
+
+
 @pytest.mark.parametrize("helper_first", [True, False])
 def test_media_that_came_before_the_ruleset_does_not_swallow_the_film(
     lab: Lab, tmp_path: Path, helper_first: bool
