@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -36,7 +37,8 @@ def router(tmp_path: Path) -> Iterator[Stand]:
             yield built
         finally:
             for pid in waiting(built):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it ends by itself meanwhile
+                    os.kill(pid, signal.SIGKILL)
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
