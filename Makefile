@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NFTRTSP := .venv/bin/nftrtsp
 
-.PHONY: help setup install uninstall demo test check test-kernel bench goldens pictures fuzz clean
+.PHONY: help setup install uninstall demo test attack check test-kernel bench goldens pictures fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo: setup ## build the lab, without nftrtsp and with it, and show the film arr
 
 test: setup-dev ## unit and integration tests (needs root)
 	@contrib/run-tests.sh
+
+attack: setup-dev ## all attacks at once on a router where 20 boxes watch films, ATTACK_SECONDS=600 (needs root)
+	@.venv/bin/python -m tests.attacks.long
 
 check: setup-dev ## ruff, mypy strict, import-linter
 	.venv/bin/ruff check .

@@ -1,0 +1,1 @@
+"""One program an attack. Each refuses to run outside a lab's network namespace."""
