@@ -15,10 +15,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from nftrtsp.conntrack.netlink import widen
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Stb
 from nftrtsp.lab.transport_stream import Tally
+from nftrtsp.netlink.socket import widen
 from tests.attacks.network import SERVER, Network
 from tests.attacks.oracle import Oracle
 from tests.attacks.packet import lines

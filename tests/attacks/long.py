@@ -1,4 +1,4 @@
-"""All attacks at once, for long: ``make attack`` (root), 600 seconds unless ``ATTACK_SECONDS`` says otherwise.
+"""All attacks at once: ``make attack`` (root), for 600 seconds unless ``ATTACK_SECONDS`` says otherwise.
 
 Three hosts of the LAN and two of the IPTV side attack while twenty boxes play, pause, go on and seek. Before
 that the same boxes watch without any attack, for a tenth of the time: what they have then is what they are to

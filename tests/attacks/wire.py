@@ -19,7 +19,7 @@ from typing import Any
 
 from nftrtsp.errors import NftrtspError
 from nftrtsp.lab import fence
-from tests.attacks.packet import ACK, MODULUS, PSH, SYN, End, Segment, read, tcp
+from tests.attacks.packet import ACK, MODULUS, PSH, RST, SYN, End, Segment, read, tcp
 
 #: The link layer's address of the router on this side, as the network tells it.
 ROUTER_MAC = "NFTRTSP_ATTACK_ROUTER_MAC"
@@ -80,6 +80,10 @@ class Conversation:
         self.wire.send(tcp(self.source, self.target, seq=seq, ack=self.ack, flags=ACK | PSH, data=data))
         if not stay:
             self.next = (seq + len(data)) % MODULUS
+
+    def reset(self) -> None:
+        """End it, so that the same ports may be used again."""
+        self.wire.send(tcp(self.source, self.target, seq=self.next, ack=self.ack, flags=RST | ACK))
 
     def hear(self, wait: float) -> bytes:
         """Return what comes in order within ``wait`` seconds, and acknowledge it."""

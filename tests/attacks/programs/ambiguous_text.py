@@ -10,6 +10,8 @@ It hopes that the helper reads another port than the server did. Prints whether 
 
 from __future__ import annotations
 
+import time
+
 from tests.attacks import wire
 from tests.attacks.packet import ACK, MODULUS, PSH, End, fragments, setup, tcp
 
@@ -43,14 +45,17 @@ def attack(
     elif "fragments" in kind:
         whole = tcp(talk.source, talk.target, seq=talk.next, ack=talk.ack, flags=ACK | PSH, data=first)
         overlap = 16 if kind.startswith("overlapping") else 0
-        for piece in fragments(whole, 48, ident=77, overlap=overlap):
+        for piece in fragments(whole, 48, ident=sport, overlap=overlap):
             wire_.send(piece)
         talk.next = (talk.next + len(first)) % MODULUS
     else:
         talk.say(first[:60])
         talk.say(first[60:])
     print("said", flush=True)
-    talk.hear(stay)
+    end = time.monotonic() + stay
+    while (left := end - time.monotonic()) > 0:
+        talk.hear(left)
+    talk.reset()
     return 1
 
 
