@@ -52,7 +52,7 @@ class World:
         self.seq: dict[tuple[int, bool], int] = {}
         self.now = 0.0
 
-    def segment(  # noqa: PLR0917 - a packet has that many parts
+    def segment(
         self, call: int, from_client: bool, flags: int, shift: int, data: bytes, length: int
     ) -> None:
         seq = (self.seq.get((call, from_client), 0xFFFFFF00) + shift) % (1 << 32)
