@@ -52,9 +52,7 @@ class World:
         self.seq: dict[tuple[int, bool], int] = {}
         self.now = 0.0
 
-    def segment(
-        self, call: int, from_client: bool, flags: int, shift: int, data: bytes, length: int
-    ) -> None:
+    def segment(self, call: int, from_client: bool, flags: int, shift: int, data: bytes, length: int) -> None:
         seq = (self.seq.get((call, from_client), 0xFFFFFF00) + shift) % (1 << 32)
         self.seq[call, from_client] = (seq + max(length, len(data)) + bool(flags & 3)) % (1 << 32)
         (box, port), ack = CALLS[call], self.seq.get((call, not from_client), 0)
