@@ -5,44 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import NoReturn
 
 from nftrtsp.errors import NftrtspError
 
 #: A disk that is full or ails can end any command that writes.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-
-
-def _run() -> object:
-    """Run the command and return its exit code; raises what stdout says when all is written."""
-    code: object = None
-    match sys.argv[1:]:
-        # As services call it. Without click it starts a fifth sooner: that long a router is without it.
-        case ["helper"]:
-            _helper(None)
-        case ["helper", "-c" | "--config", place]:
-            _helper(Path(place))
-        case _:
-            from nftrtsp.cli import group
-
-            code = group.run()
-    if sys.stdout is not None:
-        sys.stdout.flush()  # at exit Python itself would complain of a closed pipe or a full disk
-    return code
-
-
-def _helper(place: Path | None) -> None:
-    """`nftrtsp helper` as nftrtsp.cli.helper has it."""
-    # msgspec takes typing's own where this is not to be had: the same, and a seventh of a helper's start.
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    import msgspec  # noqa: F401
-
-    del sys.modules["typing_extensions"]
-    from nftrtsp import config, paths
-    from nftrtsp.rtsp.serve import serve
-
-    serve(config.load(place or paths.config_file()))
 
 
 def _complain(text: str) -> None:
@@ -56,9 +25,25 @@ def _quietly(code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line: one sentence on stderr for what a user can cause, never a traceback."""
+    """Run the command that the words name."""
+
+    def run() -> object:
+        from nftrtsp.cli import group
+
+        return group.run()
+
+    ended(run)
+
+
+def ended(run: Callable[[], object]) -> NoReturn:
+    """Run a command and exit with the code that it returns.
+
+    What a user can cause is one sentence on stderr, never a traceback.
+    """
     try:
-        code = _run()
+        code = run()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at exit Python itself would complain of a closed pipe or a full disk
     except NftrtspError as error:
         from nftrtsp.terminal import HANG, TERMINAL
 

@@ -1,4 +1,4 @@
-"""`nftrtsp helper` as services call it, which goes past click: the same in all that a user sees."""
+"""`nftrtsp-helper`, as services start it, and `nftrtsp helper`: the same in all that a user sees."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from nftrtsp import config as configuration
+from nftrtsp.cli import daemon
 from nftrtsp.errors import BusyError, KernelError, NftrtspError, UnsupportedError
 from nftrtsp.rtsp import serve
 
 ROOT = Path(__file__).parents[2]
-NFTRTSP = [sys.executable, "-c", "from nftrtsp.cli import main; main()"]
+COMMANDS = {
+    "nftrtsp": [sys.executable, "-c", "from nftrtsp.cli import main; main()"],
+    "nftrtsp-helper": [sys.executable, "-c", "from nftrtsp.cli.daemon import main; main()"],
+}
 CONFIG = """profile = "movistar"
 [iptv]
 interface = "vlan2"
@@ -26,9 +30,10 @@ helper = "kernel"
 
 
 def run(*words: str, config: Path | None = None) -> tuple[int, str, str]:
-    """Run `nftrtsp WORDS`; ``config`` is what the environment names."""
+    """Run a command; ``config`` is what the environment names."""
+    command, *rest = words
     done = subprocess.run(
-        [*NFTRTSP, *words],
+        [*COMMANDS[command], *rest],
         env={"PYTHONPATH": str(ROOT)} | ({"NFTRTSP_CONFIG": str(config)} if config else {}),
         capture_output=True,
         text=True,
@@ -53,20 +58,20 @@ def test_with_and_without_click_the_same_is_said(
     config = tmp_path / "nftrtsp.toml"
     if text is not None:
         config.write_text(text)
-    with_click = run("helper", f"--config={config}")
+    with_click = run("nftrtsp", "helper", f"--config={config}")
     assert with_click[0] == code
     assert said in with_click[2]
-    assert run("helper", "-c", str(config)) == with_click
-    assert run("helper", "--config", str(config)) == with_click
-    assert run("helper", config=config) == with_click
+    assert run("nftrtsp-helper", "-c", str(config)) == with_click
+    assert run("nftrtsp-helper", f"--config={config}") == with_click
+    assert run("nftrtsp-helper", config=config) == with_click
 
 
 def test_what_a_helper_starts_with_leaves_out_what_it_does_not_need(tmp_path: Path) -> None:
     config = tmp_path / "nftrtsp.toml"
     config.write_text(CONFIG)
     script = (
-        "import sys; from nftrtsp.cli import main\n"
-        f"sys.argv = ['nftrtsp', 'helper', '-c', {str(config)!r}]\n"
+        "import sys; from nftrtsp.cli.daemon import main\n"
+        f"sys.argv = ['nftrtsp-helper', '-c', {str(config)!r}]\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "import nftrtsp.rtsp.userspace, nftrtsp.rtsp.pinhole\n"
@@ -79,11 +84,31 @@ def test_what_a_helper_starts_with_leaves_out_what_it_does_not_need(tmp_path: Pa
     assert done.stdout == "\n"
 
 
-@pytest.mark.parametrize("words", [["helper", "-c"], ["helper", "--kind", "x"], ["helper", "y"]])
-def test_words_that_are_wrong_are_click_s_to_tell(words: list[str]) -> None:
-    code, _, said = run(*words)
-    assert code == 2
-    assert "\nError: " in f"\n{said}"
+@pytest.mark.parametrize("words", [["-c"], ["--kind", "x"], ["y"], ["--no-such"]])
+def test_arguments_that_are_wrong_are_told_and_nothing_runs(words: list[str]) -> None:
+    code, _, said = run("nftrtsp-helper", *words)
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.endswith("; see nftrtsp-helper --help\n")
+    assert run("nftrtsp", "helper", *words)[0] == 2
+
+
+def test_it_says_how_it_is_used() -> None:
+    code, told, said = run("nftrtsp-helper", "--help")
+    assert (code, said) == (0, "")
+    assert told.startswith("Usage: nftrtsp-helper [-c FILE]")
+
+
+def test_the_kind_that_is_named_goes_before_the_one_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is served: a helper would run here until somebody ends it."""
+    config = tmp_path / "nftrtsp.toml"
+    config.write_text(CONFIG)
+    asked: list[object] = []
+    monkeypatch.setattr(serve, "serve", lambda loaded, kind: asked.append((loaded.rtsp.helper, kind)))
+    monkeypatch.setattr(sys, "argv", ["nftrtsp-helper", "-c", str(config), "--kind", "pinhole"])
+    daemon.run()
+    assert asked == [(configuration.HelperKind.KERNEL, configuration.HelperKind.PINHOLE)]
 
 
 @pytest.mark.parametrize(
