@@ -8,9 +8,7 @@ from nftrtsp import figures
 from nftrtsp.conntrack.flow import IPS_ASSURED, IPS_DYING, IPS_SEEN_REPLY, Flow
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.tuple import IPPROTO_TCP
-
-#: Seconds without a packet after which a film counts as paused.
-PAUSED = 3
+from nftrtsp.films.timeouts import QUIET
 
 
 def idle(flow: Flow, pause: int) -> int | None:
@@ -31,7 +29,7 @@ def of_flow(flow: Flow, role: Role, pause: int) -> str:
         said.append("ended")
     elif role is Role.MEDIA:
         gone = idle(flow, pause)
-        if gone is not None and gone >= PAUSED:
+        if gone is not None and gone > QUIET:
             said.append(f"paused {figures.duration(gone)}")
         elif gone is not None:
             said.append("playing")

@@ -9,8 +9,7 @@ import msgspec
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.doctor.facts import Facts
 from nftrtsp.doctor.finding import Finding, State, listed, several
-
-_SILENT = 5  # seconds without a packet after which a film does not play
+from nftrtsp.films.timeouts import QUIET
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -53,6 +52,6 @@ def _playing(facts: Facts) -> list[str]:
     found = set()
     for flow in facts.flows or ():
         part = roles.of(flow)
-        if part.role is Role.MEDIA and (flow.timeout or 0) >= pause - _SILENT:
+        if part.role is Role.MEDIA and (flow.timeout or 0) >= pause - QUIET:
             found.add(roles.name(part.stb))
     return sorted(found)

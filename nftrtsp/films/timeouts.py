@@ -11,7 +11,10 @@ from nftrtsp.films.phase import Cue, Phase, StepKind
 
 WAIT_AFTER_PLAY = 5.0  # seconds; so long a film may take to come after PLAY
 WAIT_AFTER_WAY = 10.0  # the same where nobody can see PLAY
-QUIET = 4.0  # so long without a packet is a pause, or a server that is gone
+#: So long without a packet is a pause, or a server that is gone, wherever it is told. Packets of a film come
+#: every few ms; they are seen in listings a second apart, one of which may be late, and in conntrack's
+#: timeouts, which are whole seconds.
+QUIET = 4.0
 ASKING = 30.0  # a connection that asks for nothing for so long is idle
 SILENT_BOX = 90.0  # keep-alives come every 20-30 s: three missed
 AFTER_FAILURE = 60.0  # so long a failure without a connection stays the box's state

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from nftrtsp.monitor.news import Gauged
+from nftrtsp.ruleset.environment import has_default_route
 
 _NET = Path("/proc/sys/net")
 _LOOK_AGAIN = 5.0  # seconds until addresses and settings are read again; counters are read each time
@@ -19,8 +20,9 @@ class GaugeReader:
         self._looked = 0.0
         self._addresses: tuple[str, ...] = ()
         self._settings: dict[str, int | None] = {}
+        self._default_route = False
 
-    def read(self, *, overruns: int, slow: bool) -> Gauged:
+    def read(self, *, overruns: int) -> Gauged:
         """Return the gauges now."""
         import psutil
 
@@ -41,7 +43,7 @@ class GaugeReader:
             overruns=overruns,
             accounting=None if self._settings.get("acct") is None else bool(self._settings["acct"]),
             rp_filter=self._settings.get("rp_filter"),
-            slow=slow,
+            default_route=self._default_route,
         )
 
     def _look(self) -> None:
@@ -49,6 +51,7 @@ class GaugeReader:
 
         found = psutil.net_if_addrs().get(self._interface, ()) if self._interface else ()
         self._addresses = tuple(each.address for each in found if int(each.family) == 2)  # AF_INET
+        self._default_route = has_default_route()
         self._settings = {
             "limit": _number("netfilter/nf_conntrack_max"),
             "acct": _number("netfilter/nf_conntrack_acct"),

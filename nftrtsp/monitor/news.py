@@ -66,8 +66,8 @@ class Gauged(msgspec.Struct, frozen=True, tag="gauge"):
 
     ``monotonic`` shows when the wall clock was set. ``received`` and ``sent`` are the IPTV interface's bytes
     since it came up, None when it is gone; ``count`` and ``limit`` conntrack's entries; ``overruns`` how
-    often events were lost; ``accounting`` whether conntrack counts bytes; ``slow`` that listing is too much
-    for the machine to do every second.
+    often events were lost; ``accounting`` whether conntrack counts bytes; ``rp_filter`` the reverse path
+    filter in force there; ``default_route`` whether there is one, None where a recording does not say.
     """
 
     time: float
@@ -80,7 +80,7 @@ class Gauged(msgspec.Struct, frozen=True, tag="gauge"):
     overruns: int = 0
     accounting: bool | None = None
     rp_filter: int | None = None
-    slow: bool = False
+    default_route: bool | None = None
 
 
 class Checked(msgspec.Struct, frozen=True, tag="ruleset"):

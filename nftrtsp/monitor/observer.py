@@ -58,7 +58,6 @@ class Observer:
         self._counted: deque[tuple[float, int]] = deque(maxlen=64)
         self._down: float | None = None
         self._up: float | None = None
-        self._helper_lines = 0
 
     def take(self, news: News) -> None:
         """Take one piece of news."""
@@ -166,7 +165,6 @@ class Observer:
     def _told(self, news: Told) -> None:
         line = news.line
         self.known.helper_gone = ""
-        self._helper_lines += 1
         self.sessions.helper(line)
         event = str(line.get("event"))
         if event == "hello":
@@ -257,7 +255,6 @@ class Observer:
             events=self._events_per_second(now),
             lost=gauge.overruns if gauge else self.sessions.lost,
             has_config=self.known.has_config,
-            slow=bool(gauge and gauge.slow),
         )
 
     def _helper(self) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import msgspec
 from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
 from nftrtsp.monitor.news import Checked, Gauged
+from nftrtsp.ruleset import environment
 
 _RECENT = 120.0  # a failed film stays a problem for so many seconds after it ended
 _NEARLY_FULL = 0.9
@@ -69,12 +70,14 @@ def _of_machine(known: Circumstances) -> Iterator[Problem]:
     elif known.interface and not gauge.addresses:
         text = f"{known.interface} has no IPv4 address: nothing can be translated to it"
         yield Problem("address", text, "see the DHCP client or the interface's settings", known.interface)
-    if gauge.rp_filter:
-        text = (
-            f"rp_filter is {gauge.rp_filter}: a film from a server without a route is dropped before any rule"
-        )
-        remedy = f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{known.interface}.rp_filter=0"
-        yield Problem("rp_filter", text, remedy, known.interface)
+    if gauge.rp_filter is not None:
+        # A recording that does not say whether there is a default route gets the benefit of the doubt.
+        route = gauge.default_route is not False
+        found = environment.reverse_path(known.interface, gauge.rp_filter, default_route=route)
+        if found is not None:
+            strict = gauge.rp_filter == 1
+            text = f"rp_filter {found.message}"
+            yield Problem("rp_filter", text, found.remedy, known.interface, grave=strict)
     if gauge.accounting is False:
         remedy = "sysctl -w net.netfilter.nf_conntrack_acct=1 (for new flows)"
         yield Problem(
@@ -109,11 +112,16 @@ def _of_ruleset(known: Circumstances) -> Iterator[Problem]:
 def _warnings(checked: Checked, known: Circumstances) -> Iterator[Problem]:
     """What `nftrtsp diff` warns of, but for what the gauges show already."""
     for place, text, remedy in checked.warnings:
-        if known.gauge is not None and known.gauge.rp_filter and "rp_filter" in text + place:
+        if place == environment.rp_filter_key(known.interface) and _gauged(known):
             continue
         if known.gauge is not None and known.interface and known.gauge.received is None:
             continue
         yield Problem(f"warning {text}", text, remedy, place)
+
+
+def _gauged(known: Circumstances) -> bool:
+    """Whether the gauges, which are newer than any comparison, say what rp_filter is."""
+    return known.gauge is not None and known.gauge.rp_filter is not None
 
 
 def _of_helper(known: Circumstances) -> Iterator[Problem]:

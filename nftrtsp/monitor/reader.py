@@ -173,7 +173,7 @@ class LiveFeed:
         self._list(now)
         if now >= self._due["gauge"]:
             self._due["gauge"] = max(self._due["gauge"] + _SECOND, now + _SECOND / 2)
-            self._take(self._gauges.read(overruns=self._table.overruns, slow=False))
+            self._take(self._gauges.read(overruns=self._table.overruns))
             self._mind_tap()
         if self._tap is not None:
             for stray in self._tap.read():

@@ -30,7 +30,6 @@ class Top(msgspec.Struct, frozen=True):
     events: float = 0.0
     lost: int = 0
     has_config: bool = True
-    slow: bool = False
 
 
 class BoxView(msgspec.Struct, frozen=True):

@@ -83,7 +83,7 @@ def gather(nft: Nft | None, config: Config, kind: HelperKind) -> Facts:
         iptv=_address(iptv),
         ip_forward=_sysctl("ip_forward"),
         rp_filter=rp_filter,
-        default_route=_has_default_route(),
+        default_route=has_default_route(),
         drops=tuple(_drops(nft, config, kind)) if nft else (),
         uncounted_flowtables=tuple(_uncounted_flowtables(nft)) if nft else (),
     )
@@ -92,7 +92,12 @@ def gather(nft: Nft | None, config: Config, kind: HelperKind) -> Facts:
 def judge(config: Config, facts: Facts) -> list[Obstacle]:
     """Return what keeps films away, whatever our ruleset says, and what opens it to more than boxes. Pure."""
     obstacles = [_absent(name, facts) for name in (config.iptv.interface, *config.lan.interfaces)]
-    obstacles += [_forwarding(facts), _reverse_path(config, facts), _overlap(config, facts), _open(config)]
+    obstacles += [
+        _forwarding(facts),
+        _reverse_path(config.iptv.interface, facts),
+        _overlap(config, facts),
+        _open(config),
+    ]
     obstacles += [_dropping(drop) for drop in facts.drops]
     obstacles += [
         Obstacle(
@@ -225,18 +230,30 @@ def _forwarding(facts: Facts) -> Obstacle | None:
     )
 
 
-def _reverse_path(config: Config, facts: Facts) -> Obstacle | None:
-    """The kernel takes the higher of ``all`` and the interface; loose (2) passes whatever has any route."""
-    iptv = config.iptv.interface
+def _reverse_path(iptv: str, facts: Facts) -> Obstacle | None:
     value = max(facts.rp_filter.get("all", 0), facts.rp_filter.get(iptv, 0))
-    if value == 0 or (value == 2 and facts.default_route):
+    return reverse_path(iptv, value, default_route=facts.default_route)
+
+
+def rp_filter_key(interface: str) -> str:
+    """Return the name of the interface's setting, as sysctl(8) takes it."""
+    return f"net.ipv4.conf.{interface}.rp_filter"
+
+
+def reverse_path(interface: str, value: int, *, default_route: bool) -> Obstacle | None:
+    """Judge the reverse path filter in force, which is the higher of ``all`` and the interface's own.
+
+    Strict (1) drops what has no route back over the interface; loose (2) passes whatever has any route. Pure.
+    """
+    if value == 0 or (value == 2 and default_route):
         return None
+    key = rp_filter_key(interface)
     return Obstacle(
         "rp-filter",
-        f"net.ipv4.conf.{iptv}.rp_filter",
+        key,
         f"is {value} (the higher of it and conf.all counts), so films from servers that no route leads to "
         "are dropped before any rule",
-        f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{iptv}.rp_filter=0",
+        f"sysctl -w net.ipv4.conf.all.rp_filter=0 {key}=0",
     )
 
 
@@ -312,7 +329,8 @@ def _sysctl(key: str) -> int | None:
         return None
 
 
-def _has_default_route() -> bool:
+def has_default_route() -> bool:
+    """Whether there is an IPv4 default route."""
     try:
         lines = Path("/proc/net/route").read_text().splitlines()[1:]
     except OSError:

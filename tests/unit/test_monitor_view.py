@@ -12,6 +12,7 @@ from nftrtsp.monitor.news import Checked
 from nftrtsp.monitor.rulesetwatch import read_answer
 from nftrtsp.monitor.snapshot import Snapshot
 from nftrtsp.monitor.tap import program
+from nftrtsp.ruleset.environment import rp_filter_key
 from tests.unit.monitor_scenes import (
     SCENES,
     Watched,
@@ -136,6 +137,27 @@ def test_settings_that_keep_films_away_are_problems() -> None:
     assert any(text.startswith("rp_filter is 1") for text in found)
     assert any("counts no bytes" in text for text in found)
     assert any("97 % full" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("rp_filter", "default_route", "grave"),
+    [(0, False, None), (1, True, True), (2, True, None), (2, False, False), (2, None, None)],
+)
+def test_a_reverse_path_filter_is_a_problem_where_doctor_says_so(
+    rp_filter: int, default_route: bool | None, grave: bool | None
+) -> None:
+    house = evening()
+    house.read(64, rp_filter=rp_filter, default_route=default_route)
+    found = [problem for problem in house.snapshot(64).problems if problem.key == "rp_filter"]
+    assert [problem.grave for problem in found] == ([] if grave is None else [grave])
+
+
+def test_diffs_older_word_on_the_reverse_path_filter_is_not_said_beside_the_gauges() -> None:
+    house = evening()
+    warning = (rp_filter_key("vlan2"), "is 1, so films are dropped", "sysctl")
+    house.observer.take(Checked(T0 + 64, "in sync", warnings=(warning,)))
+    house.read(65, rp_filter=0)
+    assert "is 1, so films are dropped" not in problems(house)
 
 
 def test_warnings_of_diff_become_problems() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -365,8 +364,7 @@ class Main(Screen[None]):
 
     def action_seek(self, seconds: int) -> None:
         """Replay: go on or back."""
-        with contextlib.suppress(NotImplementedError):
-            self.feed.seek(float(seconds))
+        self.feed.seek(float(seconds))
 
     def action_faster(self, steps: int) -> None:
         """Replay: another speed."""

@@ -179,14 +179,6 @@ class Rows(ScrollView, Painted, can_focus=True):
         if moved:
             self.post_message(self.Moved(self))
 
-    def select_key(self, key: Hashable) -> bool:
-        """Select the row ``key``; return whether there is such a row."""
-        for line in range(self.count()):
-            if self.key(line) == key:
-                self.select(line)
-                return True
-        return False
-
     def action_move(self, steps: int) -> None:
         """Select the next or the previous row."""
         line = self._end(self._line) + 1 if steps > 0 else self._line - 1
