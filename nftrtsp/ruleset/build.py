@@ -166,8 +166,8 @@ def _attach(config: Config, kind: HelperKind) -> Chain:
             f"{request} ct direction original ct state established",
             copy,
             note="What the boxes ask. Only what conntrack knows as a connection with traffic both ways: one "
-            "forged packet is none, nor is one out of the window of sequence numbers. A connection older "
-            "than conntrack's memory is followed again from its first answer on.",
+            "forged packet is none, nor is one beyond the window of sequence numbers (the helper judges the "
+            "rest). A connection older than conntrack's memory is followed again from its first answer on.",
         ),
         Rule(
             "copy-answers",

@@ -118,6 +118,20 @@ def forge(
         raw.sendto(header + segment, (goal[0], 0))
 
 
+def numbers(opened: socket.socket) -> tuple[int, int]:
+    """Return the sequence numbers that a TCP socket sends and awaits next; tcp(7) and linux/tcp.h."""
+    repair, queue, number = 19, 20, 21
+    opened.setsockopt(socket.IPPROTO_TCP, repair, 1)
+    try:
+        found = []
+        for which in (2, 1):  # what is sent, what is received
+            opened.setsockopt(socket.IPPROTO_TCP, queue, which)
+            found.append(opened.getsockopt(socket.IPPROTO_TCP, number) & 0xFFFFFFFF)
+    finally:
+        opened.setsockopt(socket.IPPROTO_TCP, repair, -1)  # without a probe of the window
+    return found[0], found[1]
+
+
 def _checksum(data: bytes) -> int:
     """RFC 1071."""
     data += bytes(len(data) % 2)

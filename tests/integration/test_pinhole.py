@@ -24,6 +24,7 @@ from nftrtsp.rtsp.publish import Subscription
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.kernel import Nft
 from nftrtsp.ruleset.render import render
+from tests.integration.crossing import forge, numbers
 
 pytestmark = pytest.mark.root
 
@@ -432,6 +433,38 @@ def test_a_port_of_the_router_is_refused_to_a_host_of_the_lan_and_stays_its_own(
     finally:
         lab.write_config(text)
         scene.close()
+
+
+@pytest.mark.parametrize("distance", [-(1 << 30), -100_000, 1 << 30], ids=["long ago", "late", "to come"])
+def test_forged_segments_of_a_real_connection_open_and_close_nothing(scene: Scene, distance: int) -> None:
+    """Beyond the window conntrack takes them for invalid; before it for late, and hands them on."""
+    call = scene.call()
+    call.setup(PORT)
+    call.answer("200 OK", "Session: 1")
+    scene.helper.wait("way-open", port=PORT)
+    box, server = call.client.getsockname(), (str(scene.lab.rtsp_server), 554)
+    setup = message("SETUP rtsp://s/f RTSP/1.0", "CSeq: 9", "Transport: MP2T/UDP;unicast;client_port=27400")
+    teardown = message("TEARDOWN rtsp://s/f RTSP/1.0", "CSeq: 9", "Session: 1")
+    answer = message("RTSP/1.0 454 No", "CSeq: 1")
+    sent, received = numbers(call.client)
+    ask = {"seq": (sent + distance) % (1 << 32), "ack": received}
+    say = {"seq": (received + distance) % (1 << 32), "ack": sent}
+    for flags, asked, said in (
+        (0x04, b"", b""),
+        (0x11, b"", b""),
+        (0x18, setup, answer),
+        (0x18, teardown, b""),
+    ):
+        forge(scene.lab.stbs[1], box, server, asked, flags=flags, **ask)
+        forge(scene.lab.isp, server, (ROUTER, box[1]), said, flags=flags, **say)
+    call.ask("GET_PARAMETER", "Session: 1")
+    call.answer()
+    time.sleep(1.5)  # the helper looks once a second
+    assert scene.ports() == [PORT]
+    assert scene.arrives(PORT)
+    # And the connection is still followed.
+    call.setup(PORT + 2)
+    scene.helper.wait("way-open", port=PORT + 2)
 
 
 @pytest.mark.parametrize("helper_first", [True, False])
