@@ -6,7 +6,6 @@ sent was acknowledged. So a packet must not wait for the end of its message when
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv4Address
 
 from nftrtsp.rtsp.dialogue import Dialogue
@@ -15,12 +14,11 @@ from nftrtsp.rtsp.policy import Refusal
 from nftrtsp.rtsp.rewrite import Edit
 from nftrtsp.rtsp.transport import Transport
 
-_TRANSPORT_LINE = re.compile(rb"^transport[ \t]*:[^\n]*\n", re.I | re.M)
-
 
 def has_transport(unfinished: bytes) -> bool:
     """Whether the Transport field of an unfinished message has come to the end of its line."""
-    return _TRANSPORT_LINE.search(unfinished) is not None
+    lines = unfinished.lower().split(b"\n")[:-1]
+    return any(b":" in line and line.partition(b":")[0].rstrip(b" \t") == b"transport" for line in lines)
 
 
 def foresee(dialogue: Dialogue, unfinished: bytes, now: float) -> list[Edit]:

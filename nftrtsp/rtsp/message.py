@@ -6,33 +6,40 @@ sections 4 to 12 and appendix C.1, RFC 7826 sections 5, 14 and 18.54, and what p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import msgspec
 
+from nftrtsp.rtsp.line import METHOD_START, Bytes, StartLine, find_start, read_start_line, unfold
 from nftrtsp.rtsp.transport import Transport, parse_transports
 
 Span = tuple[int, int]
 
-# Token characters of RFC 2326 section 15.1; possessive quantifiers keep every match linear in its input.
-_REQUEST_LINE = re.compile(rb"([A-Za-z_][A-Za-z0-9_.\-]*+) +([^\r\n]+) +RTSP/(\d\.\d)[ \t]*\r?\n")
-_STATUS_LINE = re.compile(rb"RTSP/(\d\.\d) +(\d\d\d)(?: +([^\r\n]*))?[ \t]*\r?\n")
-_START_LINE = re.compile(_REQUEST_LINE.pattern + b"|" + _STATUS_LINE.pattern)
+_MALFORMED = "a header field is malformed"
 _NO_START_LINE = "the first line is neither an RTSP request nor a response"
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++)[ \t]*+:((?:[^\r\n]++|\r?\n[ \t])*+)\r?\n")
-_END = re.compile(rb"\n\r?\n")
-_FOLD = re.compile(rb"\r?\n[ \t]+")
-_LEADING = re.compile(rb"[\r\n]*+")
-# Where a message may begin when the beginning was missed: known methods only, never in the middle of a word,
-# and whole lines only, so that it does not matter how the bytes were cut.
-_START_AGAIN = re.compile(
-    rb"RTSP/[12]\.\d \d\d\d(?: [^\r\n]*)?\r?\n"
-    rb"|(?<![A-Za-z_])(?:OPTIONS|DESCRIBE|SETUP|PLAY|PAUSE|TEARDOWN|GET_PARAMETER|SET_PARAMETER|ANNOUNCE|RECORD"
-    rb"|REDIRECT|PLAY_NOTIFY) +(?:rtspu?s?://|\*|/)[^\r\n]* RTSP/[12]\.\d[ \t]*\r?\n"
-)
+_NAME = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # RFC 2326, 15.1
+_NAMES = {  # as they are usually written: in lower case
+    name: name.lower()
+    for name in (
+        b"CSeq",
+        b"Session",
+        b"Transport",
+        b"Content-Length",
+        b"Content-Type",
+        b"User-Agent",
+        b"Server",
+        b"Date",
+        b"Range",
+        b"Public",
+        b"Location",
+        b"x-mayNotify",
+    )
+}
+_BLANK = b" \t"
+_DIGITS = "0123456789"
+_LOOK = 512  # bytes in which an empty line is looked for first
 _DOLLAR = 0x24
-_TOKEN_START = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_TOKEN_START = frozenset(METHOD_START)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -56,7 +63,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         spans = self.fields.get(name.lower().encode("latin-1", "replace"))
         if spans is None:
             return None
-        return ", ".join(_text(self.raw[start:end]) for start, end in spans)
+        return ", ".join([unfold(self.raw[start:end]) for start, end in spans])
 
     @property
     def cseq(self) -> int | None:
@@ -76,8 +83,15 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @property
     def session_timeout(self) -> int | None:
         """The session's timeout in seconds, where the field says one."""
-        match = re.search(r";\s*timeout\s*=\s*(\d{1,9})\b", self.field("session") or "", re.IGNORECASE)
-        return int(match[1]) if match else None
+        for parameter in (self.field("session") or "").split(";")[1:]:
+            name, _, value = parameter.partition("=")
+            if name.strip().lower() == "timeout":
+                value = value.lstrip()
+                rest = value.lstrip(_DIGITS)
+                digits = value[: len(value) - len(rest)]
+                if 0 < len(digits) < 10 and not (rest[:1].isalnum() or rest[:1] == "_"):
+                    return int(digits)
+        return None
 
     def transports(self) -> tuple[Transport, ...]:
         """Return the transports of all Transport fields, in order; their spans point into ``raw``."""
@@ -134,10 +148,12 @@ class Parser:
         self.lost = lost
         self.garbage: str | None = None
         self.frames = 0  # interleaved frames passed over
-        self._buffer = b""
+        self._buffer = bytearray()
         self._base = 0  # stream offset of the buffer's first byte
         self._skip = 0  # bytes of a body or an interleaved frame still to be passed over
-        self._scanned = 0  # bytes of the buffer known to hold no empty line
+        self._scanned = 0  # bytes of the buffer in which nothing more is to be found
+        self._start: StartLine | None = None  # what the first line says, once it has come
+        self._line = 0  # where it ends, from the message's beginning
         self._head: tuple[int, Message] | None = None  # a complete head whose body is awaited
 
     @property
@@ -148,7 +164,7 @@ class Parser:
     @property
     def unfinished(self) -> bytes:
         """The part of a message that is not complete yet."""
-        return self._buffer
+        return bytes(self._buffer)
 
     @property
     def skipping(self) -> int:
@@ -165,7 +181,10 @@ class Parser:
         if self.garbage is not None:
             self._base += len(data)
             return []
-        buffer = self._buffer + data if self._buffer else bytes(data)
+        held = self._buffer
+        buffer: Bytes = held or data
+        if held:
+            held += data  # in place: byte after byte must not copy all before it
         messages: list[Message] = []
         position = 0
         try:
@@ -175,7 +194,10 @@ class Parser:
         except _Garbage as why:
             self.garbage = str(why)
             position = len(buffer)
-        self._buffer = buffer[position:]
+        if held:
+            del held[:position]
+        elif position < len(data):
+            held += data[position:]
         self._base += position
         return messages
 
@@ -216,10 +238,10 @@ class Parser:
             self.lost = True
             self._head = None
             self._base += len(self._buffer)
-            self._buffer = b""
-            self._scanned = 0
+            self._buffer.clear()
+            self._scanned = self._line = 0
 
-    def _parse(self, buffer: bytes) -> Iterator[tuple[int, Message | None]]:
+    def _parse(self, buffer: Bytes) -> Iterator[tuple[int, Message | None]]:
         """Yield ``(position, message)`` after each thing passed; the last position is what to keep from."""
         position = 0
         end = len(buffer)
@@ -235,7 +257,7 @@ class Parser:
                 if end - position < size:
                     return
                 self._head = None
-                body = buffer[position : position + size]
+                body = bytes(buffer[position : position + size])
                 position += size
                 yield position, msgspec.structs.replace(message, body=body)
                 continue
@@ -246,8 +268,8 @@ class Parser:
                     return
             first = buffer[position]
             if first in b"\r\n":
-                match = _LEADING.match(buffer, position)
-                position = match.end() if match else position + 1
+                while position < end and buffer[position] in b"\r\n":
+                    position += 1
                 yield position, None
                 continue
             if first == _DOLLAR:
@@ -261,8 +283,8 @@ class Parser:
             stop = self._head_end(buffer, position)
             if stop < 0:
                 return
-            message = self._message(buffer[position:stop], self._base + position)
-            self._scanned = 0
+            message = self._message(bytes(buffer[position:stop]), self._base + position)
+            self._scanned = self._line = 0
             size = message.body_length
             if 0 < size <= self.keep_body:
                 self._head = (size, message)
@@ -272,7 +294,7 @@ class Parser:
                 yield stop, message
             position = stop
 
-    def _step_over(self, buffer: bytes, position: int) -> int:
+    def _step_over(self, buffer: Bytes, position: int) -> int:
         """Return where the frames end that begin at ``position``; the last may end beyond the buffer."""
         last = len(buffer) - 4
         while position <= last and buffer[position] == _DOLLAR:
@@ -280,65 +302,81 @@ class Parser:
             self.frames += 1
         return position
 
-    def _find_start(self, buffer: bytes, position: int) -> int:
+    def _find_start(self, buffer: Bytes, position: int) -> int:
         """Return where the next message begins, or what to keep from while there is none."""
-        match = _START_AGAIN.search(buffer, position)
-        while match and match.end() - match.start() > self.max_line:
-            match = _START_AGAIN.search(buffer, match.start() + 1)
-        if match:
+        newline = buffer.rfind(b"\n", position + self._scanned)
+        start = find_start(buffer, position, self.max_line) if newline >= 0 else -1
+        if start >= 0:
             self.lost = False
-            return match.start()
+            self._scanned = 0
+            return start
         # A start line may be cut in two: keep the unfinished last line, and no more of it than one may have;
         # the byte before tells whether a method is a word of its own.
-        newline = buffer.rfind(b"\n", position)
-        return max(newline + 1, position, len(buffer) - self.max_line - 1)
+        keep = max(newline + 1, position, len(buffer) - self.max_line - 1)
+        self._scanned = len(buffer) - keep
+        return keep
 
-    def _head_end(self, buffer: bytes, position: int) -> int:
+    def _head_end(self, buffer: Bytes, position: int) -> int:
         """Return where the head ends, -1 if it is not complete; raise when it cannot become one.
 
         Each check asks the bytes seen so far and stays true as more come, so the cut does not matter.
         """
-        if buffer[position] not in _TOKEN_START:
-            raise _Garbage("does not begin like an RTSP message")
-        line = buffer.find(b"\n", position, position + self.max_line)
-        if line < 0:
-            if len(buffer) - position >= self.max_line:
-                raise _Garbage(f"the first line is longer than {self.max_line} bytes")
+        if not self._line and not self._first_line(buffer, position):
             return -1
         limit = position + self.max_head
-        match = _END.search(buffer, position + (self._scanned or line - position), limit)
-        if match:
-            return match.end()
-        if not self._scanned and not _START_LINE.match(buffer, position, line + 1):
-            raise _Garbage(_NO_START_LINE)
+        at, size = position + self._scanned, _LOOK
+        while True:
+            # No further than that at once: messages that follow need not be looked through for each one.
+            stop = at + size if at + size < limit else limit
+            crlf = buffer.find(b"\n\r\n", at, stop)
+            bare = buffer.find(b"\n\n", at, stop if crlf < 0 else crlf + 1)
+            if bare >= 0:
+                return bare + 2
+            if crlf >= 0:
+                return crlf + 3
+            if stop >= min(limit, len(buffer)):
+                break
+            at, size = stop - 2, size * 2
         if len(buffer) >= limit:
             raise _Garbage(f"the head is longer than {self.max_head} bytes")
         # The empty line may be cut in two as well: look again at the last two bytes.
-        self._scanned = max(line - position, len(buffer) - position - 2)
+        self._scanned = max(self._line, len(buffer) - position - 2)
         return -1
 
-    def _message(self, raw: bytes, offset: int) -> Message:
-        request = _REQUEST_LINE.match(raw)
-        status = None if request else _STATUS_LINE.match(raw)
-        start = request or status
-        if start is None:
+    def _first_line(self, buffer: Bytes, position: int) -> bool:
+        """Read the first line; return whether it has come. Raise if it begins no message."""
+        if buffer[position] not in _TOKEN_START:
+            raise _Garbage("does not begin like an RTSP message")
+        line = buffer.find(b"\n", position + self._scanned, position + self.max_line)
+        if line < 0:
+            if len(buffer) - position >= self.max_line:
+                raise _Garbage(f"the first line is longer than {self.max_line} bytes")
+            self._scanned = len(buffer) - position
+            return False
+        self._start = read_start_line(bytes(buffer[position:line]))
+        if self._start is None:
             raise _Garbage(_NO_START_LINE)
-        fields = self._fields(raw, start.end())
+        self._line = self._scanned = line - position
+        return True
+
+    def _message(self, raw: bytes, offset: int) -> Message:
+        fields = self._fields(raw, self._line + 1)
         size = self._body_length(raw, fields)
-        if request:
+        first, text, version = self._start or (0, "", "")
+        if isinstance(first, str):
             return Request(
-                method=request[1].decode(),
-                uri=_text(request[2]),
-                version=request[3].decode(),
+                method=first,
+                uri=text,
+                version=version,
                 raw=raw,
                 offset=offset,
                 fields=fields,
                 body_length=size,
             )
         return Response(
-            status=int(start[2]),
-            reason=_text(start[3] or b""),
-            version=start[1].decode(),
+            status=first,
+            reason=text,
+            version=version,
             raw=raw,
             offset=offset,
             fields=fields,
@@ -346,22 +384,30 @@ class Parser:
         )
 
     def _fields(self, raw: bytes, position: int) -> dict[bytes, tuple[Span, ...]]:
+        ends = raw.count(b"\r\n")
+        if raw.count(b"\r") != ends:
+            raise _Garbage(_MALFORMED)
+        is_bare = raw.count(b"\n") != ends  # some lines, or all
         fields: dict[bytes, tuple[Span, ...]] = {}
-        count = 0
-        last = len(raw) - (2 if raw.endswith(b"\r\n") else 1)  # before the empty line
-        while position < last:
-            match = _FIELD.match(raw, position, last)
-            if match is None:
-                raise _Garbage("a header field is malformed")
-            count += 1
-            if count > self.max_fields:
-                raise _Garbage(f"more than {self.max_fields} header fields")
-            if match.end() - position > self.max_line:
-                raise _Garbage(f"a header field is longer than {self.max_line} bytes")
-            name = match[1].lower()
-            span = match.span(2)
-            fields[name] = (*fields[name], span) if name in fields else (span,)
-            position = match.end()
+        lines = raw[position : -2 if raw.endswith(b"\r\n") else -1].split(b"\n")
+        lines.pop()  # behind the last line feed
+        if b"\n " in raw or b"\n\t" in raw:
+            lines = _folded(lines)
+        if len(lines) > self.max_fields:
+            raise _Garbage(f"more than {self.max_fields} header fields")
+        longest = self.max_line
+        for line in lines:
+            name, colon, _ = line.partition(b":")
+            known = _NAMES.get(name) or _name(name)
+            if not colon or not known:
+                raise _Garbage(_MALFORMED)
+            if len(line) >= longest:
+                raise _Garbage(f"a header field is longer than {longest} bytes")
+            after = position + len(line)
+            end = after if is_bare and not line.endswith(b"\r") else after - 1
+            span = (position + len(name) + 1, end)
+            fields[known] = (*fields[known], span) if known in fields else (span,)
+            position = after + 1
         return fields
 
     def _body_length(self, raw: bytes, fields: dict[bytes, tuple[Span, ...]]) -> int:
@@ -378,7 +424,18 @@ class Parser:
         return size
 
 
-def _text(value: bytes) -> str:
-    if b"\n" in value:
-        value = _FOLD.sub(b" ", value)
-    return value.strip().decode("utf-8", "replace")
+def _name(name: bytes) -> bytes:
+    """Return a field's name in lower case, empty if it is none."""
+    name = name.rstrip(_BLANK)
+    return b"" if name.translate(None, _NAME) else name.lower()
+
+
+def _folded(lines: list[bytes]) -> list[bytes]:
+    """Return the fields that ``lines`` make up: one that begins with a blank continues the one before."""
+    fields: list[list[bytes]] = []
+    for line in lines:
+        if fields and line[:1] in (b" ", b"\t"):
+            fields[-1].append(line)
+        else:
+            fields.append([line])
+    return [b"\n".join(field) for field in fields]

@@ -7,19 +7,17 @@ number (:class:`Overlay`) and replaced again in each copy.
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from nftrtsp.rtsp.stream import distance
 
 #: Fields whose values nobody reads by machine: they give up bytes where an address becomes longer.
-_EXPENDABLE = re.compile(rb"^(?:user-agent|server|date)[ \t]*:[ \t]*([^\r\n]+?)[ \t]*\r?\n", re.I | re.M)
-_TRANSPORT = re.compile(rb"^transport[ \t]*:", re.I | re.M)
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
-_NAME_BEFORE = re.compile(rb';[ \t]*[A-Za-z_.\-]+[ \t]*=[ \t]*"?\Z')
+_EXPENDABLE = (b"user-agent", b"server", b"date")
+_BLANK = b" \t"
+_NAME = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.-"
 _MAX_PATCHES = 64
 
 
@@ -57,9 +55,11 @@ def rewrite(text: bytes, edits: Sequence[Edit]) -> bytes | None:
         if balance is None:
             return None
         balanced += balance
-    for edit in sorted(balanced, key=lambda one: one.start, reverse=True):
-        text = text[: edit.start] + edit.data + text[edit.end :]
-    return text
+    pieces, position = [], 0
+    for edit in sorted(balanced, key=lambda one: (one.start, one.end)):
+        pieces += [text[position : edit.start], edit.data]
+        position = edit.end
+    return b"".join([*pieces, text[position:]])
 
 
 def _balance(text: bytes, start: int, end: int, edits: list[Edit]) -> list[Edit] | None:
@@ -73,37 +73,76 @@ def _balance(text: bytes, start: int, end: int, edits: list[Edit]) -> list[Edit]
         growth = sum(edit.growth for edit in edits)
     if growth < 0:
         first = min(edit.start for edit in edits)
-        fields = list(_TRANSPORT.finditer(text, start, first))
-        if not fields:
+        value = max((at for name, at, _ in _fields(text, start, first) if name == b"transport"), default=None)
+        if value is None:
             return None
-        return [*edits, Edit(fields[-1].end(), fields[-1].end(), b" " * -growth)]
+        return [*edits, Edit(value, value, b" " * -growth)]
     return edits if growth == 0 else None
 
 
 def _by_head(text: bytes, edits: Sequence[Edit]) -> list[tuple[int, int, list[Edit]]]:
     """Return the edits by the message they belong to, with the span of its head as far as ``text`` has it."""
-    ends = [match.end() for match in _EMPTY_LINE.finditer(text)]
-    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
-    groups = [(low, high, [one for one in edits if low <= one.start < high]) for low, high in bounds]
-    return [group for group in groups if group[2]]
+    groups: list[tuple[int, int, list[Edit]]] = []
+    for edit in sorted(edits, key=lambda one: one.start):
+        if not groups or edit.start >= groups[-1][1]:
+            low = groups[-1][1] if groups else 0
+            groups.append((*_head_around(text, low, edit.start), []))
+        groups[-1][2].append(edit)
+    return groups
+
+
+def _head_around(text: bytes, low: int, place: int) -> tuple[int, int]:
+    """Return the span of the head that ``place`` is in: after the empty line before, to the one after."""
+    start = low
+    position = low
+    while (line := text.find(b"\n", position)) >= 0:
+        empty = 2 if text.startswith(b"\n", line + 1) else 3 if text.startswith(b"\r\n", line + 1) else 0
+        if empty and line + empty > place:
+            return start, line + empty
+        if empty:
+            start = line + empty
+        position = line + (empty or 1)
+    return start, len(text)
+
+
+def _fields(text: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the lower-case name of each line that begins in ``text[start:end]``, and its value's span.
+
+    The value begins after the colon and ends before the line feed; a last line without one is yielded too.
+    """
+    while start < end:
+        line = text.find(b"\n", start, end)
+        stop = line if line >= 0 else end
+        colon = text.find(b":", start, stop)
+        if colon >= 0:
+            yield text[start:colon].rstrip(_BLANK).lower(), colon + 1, stop
+        start = stop + 1
 
 
 def _spare(text: bytes, start: int, end: int, count: int) -> Edit | None:
     """Return the edit that takes away ``count`` bytes that the message can do without."""
-    for match in _EXPENDABLE.finditer(text, start, end):
-        first, last = match.span(1)
-        if last - first > count:
-            return Edit(last - count, last, b"")
+    for name, first, stop in _fields(text, start, end):
+        if name in _EXPENDABLE and stop < end:  # a line that has come to its end
+            value = text[first:stop].removesuffix(b"\r").strip(_BLANK)
+            last = first + len(text[first:stop].removesuffix(b"\r").rstrip(_BLANK))
+            if len(value) > count and b"\r" not in value:
+                return Edit(last - count, last, b"")
     return None
 
 
 def _left_out(text: bytes, edit: Edit) -> Edit:
     """Return the edit that leaves out the whole parameter whose value ``edit`` replaces, if it can be."""
-    name = _NAME_BEFORE.search(text, max(0, edit.start - 64), edit.start)
-    if name is None or not edit.data[-1:].isdigit() or b"." not in edit.data:
+    before = text[max(0, edit.start - 64) : edit.start]
+    semicolon, parameter = before.rfind(b";"), before.rpartition(b";")[2]
+    name, equals, gap = parameter.partition(b"=")
+    name = name.strip(_BLANK)
+    is_named = semicolon >= 0 and equals and name and not name.translate(None, _NAME)
+    if not is_named or gap.lstrip(_BLANK) not in (b"", b'"'):
+        return edit
+    if not edit.data[-1:].isdigit() or b"." not in edit.data:
         return edit
     quote = text[edit.start - 1 : edit.start] == b'"' == text[edit.end : edit.end + 1]
-    return Edit(name.start(), edit.end + quote, b"")
+    return Edit(edit.start - len(before) + semicolon, edit.end + quote, b"")
 
 
 def difference(old: bytes, new: bytes) -> tuple[int, int] | None:

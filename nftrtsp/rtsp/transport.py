@@ -7,16 +7,13 @@ path can write another one of the same length in its place. Sources: RFC 2326 se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import msgspec
 
 _MAX_PARTS = 256  # transports and parameters of one field, all together
-_PART = re.compile(rb'([^;,="]*+)(?:=((?:"[^"]*+"|[^;,"]++)*+))?([;,]|\Z)')
-_PORTS = re.compile(rb'[\s"]*(\d{1,5})(?:\s*[-/]\s*(\d{1,5}))?[\s"]*\Z')
-_ADDRESS = re.compile(rb'[\s"]*(\[[^\]"]*\]|[^:\s"]*)(?::(\d{1,5}))?[\s"]*\Z')
-_QUOTED_ADDRESS = re.compile(rb'"\s*(\[[^\]"]*\]|[^:\s"]*)(?::(\d{1,5}))?\s*"')
+_SPACE = b" \t\n\r\x0b\x0c"
+_AROUND = _SPACE + b'"'  # what may stand around a value
 
 
 class Number(msgspec.Struct, frozen=True, gc=False):
@@ -95,16 +92,35 @@ def parse_transports(raw: bytes, start: int, end: int) -> list[Transport]:
 
 
 def _parts(raw: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int, bytes]]:
-    for _ in range(_MAX_PARTS):
-        match = _PART.match(raw, position, end)
-        if match is None:  # a quote without its end: nothing after it can be trusted
-            yield b"", -1, -1, b""
-            return
-        first, last = match.span(2)
-        yield match[1].strip(), first, last, match[3]
-        position = match.end()
-        if not match[3]:
-            return
+    """Yield name, span of the value and separator of each part; quoted separators do not count."""
+    text = raw[position:end]
+    readable = len(text)
+    if b'"' in text:
+        text, readable = _masked(text)
+    left = _MAX_PARTS
+    transports = text.split(b",", left)
+    for number, transport in enumerate(transports, 1):
+        parts = transport.split(b";", left)
+        for index, part in enumerate(parts, 1):
+            left -= 1
+            name, equals, value = part.partition(b"=")
+            after = position + len(part)
+            if left < 0:
+                return
+            if b'"' in name or after - end + len(text) > readable:
+                yield b"", -1, -1, b""  # a quote without its end: nothing after it can be trusted
+                return
+            span = (after - len(value), after) if equals else (-1, -1)
+            last = b"," if number < len(transports) else b""
+            yield name.strip(), *span, b";" if index < len(parts) else last
+            position = after + 1
+
+
+def _masked(text: bytes) -> tuple[bytes, int]:
+    """Return ``text`` with other bytes for those in quotes, and as far as its quotes have an end."""
+    pieces = text.split(b'"')
+    masked = b'"'.join([b"_" * len(one) if index % 2 else one for index, one in enumerate(pieces)])
+    return masked, len(text) if len(pieces) % 2 else len(text) - len(pieces[-1]) - 1
 
 
 def _transport(raw: bytes, protocol: str, parts: list[tuple[str, int, int]]) -> Transport:
@@ -142,22 +158,51 @@ def _transport(raw: bytes, protocol: str, parts: list[tuple[str, int, int]]) -> 
 
 
 def _numbers(raw: bytes, start: int, end: int) -> tuple[Number, ...]:
-    match = _PORTS.match(raw, start, end)
-    if match is None:
+    first, text = start, raw[start:end]
+    if not text.isdigit():
+        first, text = _core(raw, start, end)
+    if text.isdigit():
+        return (Number(int(text), first, first + len(text)),) if len(text) < 6 else ()
+    one, dash, other = text.partition(b"-" if b"-" in text else b"/")
+    last = first + len(text)
+    one, other = one.rstrip(_SPACE), other.lstrip(_SPACE)
+    if not (dash and one.isdigit() and other.isdigit() and len(one) < 6 and len(other) < 6):
         return ()
-    groups = (1, 2) if match[2] else (1,)
-    return tuple(Number(int(match[group]), *match.span(group)) for group in groups)
+    return Number(int(one), first, first + len(one)), Number(int(other), last - len(other), last)
 
 
 def _addresses(
     raw: bytes, start: int, end: int, *, quoted: bool
 ) -> tuple[tuple[Host, ...], tuple[Number, ...]]:
-    hosts: list[Host] = []
-    numbers: list[Number] = []
-    one = _ADDRESS.match(raw, start, end)
-    matches = list(_QUOTED_ADDRESS.finditer(raw, start, end)) if quoted else []
-    for match in matches or ([one] if one else []):
-        hosts.append(Host(match[1].decode("utf-8", "replace"), *match.span(1)))
-        if match[2]:
-            numbers.append(Number(int(match[2]), *match.span(2)))
-    return tuple(hosts), tuple(numbers)
+    found = []
+    if quoted:
+        position = start
+        for index, piece in enumerate(raw[start:end].split(b'"')):
+            if index % 2 and (one := _address(raw, position, position + len(piece))):
+                found.append(one)
+            position += len(piece) + 1
+    if not found and (one := _address(raw, start, end)):
+        found.append(one)
+    return tuple([host for host, _ in found]), tuple([port for _, port in found if port is not None])
+
+
+def _address(raw: bytes, start: int, end: int) -> tuple[Host, Number | None] | None:
+    """Read ``host``, ``host:port`` or ``[host]:port``; None if it is none of them."""
+    first, text = _core(raw, start, end)
+    host, colon, port = text.partition(b":")
+    is_host = len(host.translate(None, _AROUND)) == len(host)
+    if text.startswith(b"["):
+        inner, bracket, rest = text.partition(b"]")
+        if bracket and b'"' not in inner and rest[:1] in (b"", b":"):
+            is_host, host, colon, port = True, inner + bracket, rest[:1], rest[1:]
+    if not is_host or (colon and not (port.isdigit() and len(port) < 6)):
+        return None
+    last = first + len(text)
+    number = Number(int(port), last - len(port), last) if colon else None
+    return Host(host.decode("utf-8", "replace"), first, first + len(host)), number
+
+
+def _core(raw: bytes, start: int, end: int) -> tuple[int, bytes]:
+    """Return a value without the blanks and quotes around it, and where it begins."""
+    text = raw[start:end].lstrip(_AROUND)
+    return end - len(text), text.rstrip(_AROUND)
