@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NFTRTSP := .venv/bin/nftrtsp
 
-.PHONY: help setup install uninstall demo test attack check test-kernel bench goldens pictures fuzz clean
+.PHONY: help setup install uninstall demo test attack check test-kernel bench goldens pictures fuzz lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ goldens: setup-dev ## write the golden rulesets anew; review the diff
 
 pictures: setup-dev ## draw the dashboard's pictures anew from the recording that ships
 	.venv/bin/python -m tests.unit.pictures
+
+lock: ## write requirements/*.txt anew from pyproject.toml and constraints.txt; UPGRADE=1: in the newest versions
+	@contrib/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean: ## remove the virtual environment and caches of the checkout
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

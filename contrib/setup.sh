@@ -3,6 +3,7 @@
 # usage: contrib/setup.sh run|dev     (dev adds what tests, checks and benchmarks need)
 #        contrib/setup.sh install     (for a router: into $PREFIX, /opt/nftrtsp, with the systemd units; again to upgrade)
 #        contrib/setup.sh uninstall
+# What comes from a package registry is what requirements/*.txt names by hash (`make lock`), on amd64 and arm64.
 # A second run of run or dev does nothing: Debian packages that are there are left alone, and .venv carries a stamp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,6 +29,15 @@ esac
 # Where systemd runs; in an image that is being made it does not.
 systemd() { [ ! -d /run/systemd/system ] || systemctl "$@"; }
 
+# pip_install ENVIRONMENT run|dev WORDS: what requirements/ has, and of that nothing but files whose hashes it names (so no
+# code of anybody's runs to build them), then ourselves, as WORDS have it, built by what was just installed.
+pip_install() {
+  local pip=("$1/bin/python" -m pip install -q --disable-pip-version-check)
+  "${pip[@]}" --require-hashes --only-binary=:all: -r "requirements/$2.txt"
+  # Many commits have one version: without --force-reinstall, pip would leave an older one in its place.
+  "${pip[@]}" --force-reinstall --no-deps --no-build-isolation --no-index "${@:3}"
+}
+
 mark=$prefix/.installed-by-nftrtsp # only what bears it is overwritten or removed
 
 uninstall_here() {
@@ -47,10 +57,7 @@ install_here() {
   mkdir -p "$prefix"
   touch "$mark"
   [ -x "$prefix/bin/pip" ] || $python -m venv "$prefix"
-  local pip=("$prefix/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt)
-  # Many commits have one version: without the first line, pip would leave an older one in its place.
-  "${pip[@]}" --force-reinstall --no-deps .
-  "${pip[@]}" .
+  pip_install "$prefix" run .
   mkdir -p "$(dirname "$command")" /etc/systemd/system
   ln -sfn "$prefix/bin/nftrtsp" "$command"
   install -m 644 "${units[@]/#/contrib/systemd/}" /etc/systemd/system
@@ -94,14 +101,12 @@ if [ "$mode" = install ]; then
 fi
 
 stamp=.venv/.stamp-$mode
-want=$(cat pyproject.toml constraints.txt nftrtsp/__init__.py | sha256sum)
+want=$(cat pyproject.toml requirements/*.txt nftrtsp/__init__.py | sha256sum)
 # What dev installs holds all that run needs.
 [ "$mode" = run ] && [ "$(cat .venv/.stamp-dev 2>/dev/null)" = "$want" ] && stamp=.venv/.stamp-dev
 if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
   say "making .venv with $($python --version) and what pyproject.toml names ($mode)"
   [ -x .venv/bin/python ] || $python -m venv .venv
-  target='.'
-  [ "$mode" = dev ] && target='.[dev]'
-  .venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e "$target"
+  pip_install .venv "$mode" -e .
   printf '%s' "$want" >"$stamp"
 fi
