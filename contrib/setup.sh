@@ -15,6 +15,8 @@ say() { printf '==> %s\n' "$*" >&2; }
 prefix=${PREFIX:-/opt/nftrtsp}
 command=/usr/local/bin/nftrtsp # as the units have it
 units=(nftrtsp-helper.service nftrtsp-restore.service)
+user=nftrtsp # as the units have it
+sysusers=/etc/sysusers.d/nftrtsp.conf
 case $mode in
   run | dev) ;;
   install | uninstall)
@@ -43,10 +45,25 @@ mark=$prefix/.installed-by-nftrtsp # only what bears it is overwritten or remove
 uninstall_here() {
   systemd --quiet disable --now "${units[@]}" 2>/dev/null || true
   [ "$(readlink "$command" || true)" != "$prefix/bin/nftrtsp" ] || rm "$command"
-  rm -f "${units[@]/#//etc/systemd/system/}"
+  rm -f "${units[@]/#//etc/systemd/system/}" "$sysusers"
   systemd daemon-reload
   [ ! -e "$mark" ] || rm -rf "$prefix"
-  say "removed; left as they are: /etc/nftrtsp, /var/lib/nftrtsp and the live ruleset (\`nftrtsp remove\` before this takes it away)"
+  say "removed; left as they are: the user $user, /etc/nftrtsp, /var/lib/nftrtsp and the live ruleset (\`nftrtsp remove\` before this takes it away)"
+}
+
+# The helper is not root. Of what an earlier version left, its config may be closed to others; its run directory systemd
+# gives to the new user, and its state directory was root's alone and stays so.
+add_user() {
+  mkdir -p "$(dirname "$sysusers")"
+  install -m 644 contrib/systemd/nftrtsp.sysusers "$sysusers"
+  systemd-sysusers "$sysusers"
+  local place
+  for place in /etc/nftrtsp /etc/nftrtsp/nftrtsp.toml; do
+    [ -n "$(find "$place" -maxdepth 0 ! -perm -o=r ! '(' -group "$user" -perm -g=r ')' 2>/dev/null)" ] || continue
+    say "$place: its group is $user now, which may read it"
+    chgrp "$user" "$place"
+    chmod g+rX "$place"
+  done
 }
 
 install_here() {
@@ -58,6 +75,7 @@ install_here() {
   touch "$mark"
   [ -x "$prefix/bin/pip" ] || $python -m venv "$prefix"
   pip_install "$prefix" run .
+  add_user
   mkdir -p "$(dirname "$command")" /etc/systemd/system
   ln -sfn "$prefix/bin/nftrtsp" "$command"
   install -m 644 "${units[@]/#/contrib/systemd/}" /etc/systemd/system

@@ -279,9 +279,12 @@ def write(path: Path, text: str, *, overwrite: bool = False) -> None:
         )
     part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o755)
         try:
             part.write_text(text)
+            part.chmod(0o644)  # whatever our umask: the helper's service, which is not root, reads it
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)  # a full disk leaves an empty one

@@ -86,7 +86,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise ConfigError("is a directory", place=str(path), remedy="name the file in it") from None
     except PermissionError:
-        raise ConfigError("may not be read", place=str(path), remedy="run it as root") from None
+        remedy = f"run it as root, or chmod a+r {path}"
+        raise ConfigError("may not be read", place=str(path), remedy=remedy) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"is not UTF-8 at byte {error.start}", place=path.name, remedy="save it as UTF-8"

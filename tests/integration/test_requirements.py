@@ -1,4 +1,4 @@
-"""What `make install` and `make setup` take from a package registry: what requirements/*.txt names by hash, nothing else."""
+"""What `make install` and `make setup` take from a package registry: what requirements/ names by hash only."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 RUN = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
+PINNED = re.compile(r"[\w.-]+==\S+[^\n]* \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+\Z")
 NEEDED = {"run": RUN, "dev": [*RUN, *PROJECT["project"]["optional-dependencies"]["dev"]]}
 
 
@@ -67,9 +68,7 @@ def test_each_package_is_one_version_with_hashes_and_no_registry_is_named(name: 
     lines = text(name)
     for package in re.split(r"^(?=\S)", lines, flags=re.MULTILINE):
         if package and not package.startswith("#"):
-            assert re.match(r"[\w.-]+==\S+[^\n]* \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+\Z", package), (
-                package
-            )
+            assert PINNED.match(package), package
     assert "://" not in lines
     assert "--index" not in lines
 
@@ -95,16 +94,11 @@ def test_a_package_with_another_hash_is_not_installed(tmp_path: Path) -> None:
         wheel.writestr(f"{about}/RECORD", "")
         wheel.writestr("click/__init__.py", "raise SystemExit('taken over')\n")
     prefix = tmp_path / "prefix"
-    alone = {
-        "PREFIX": str(prefix),
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(tmp_path),
-        "PIP_CONFIG_FILE": os.devnull,
-    }
+    alone = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
     done = subprocess.run(
         ["contrib/setup.sh", "install"],
         cwd=CHECKOUT,
-        env={**os.environ, **alone},
+        env={**os.environ, **alone, "PREFIX": str(prefix)},
         check=False,
         capture_output=True,
         text=True,

@@ -18,7 +18,11 @@ from .conftest import until
 HELPER = "nftrtsp-helper"
 RESTORE = "nftrtsp-restore"
 
+USER = "nftrtsp"
+
 _UNITS = Path("contrib/systemd").absolute()
+#: The units of the version before: the helper was root, and both had the state directory.
+BEFORE = Path(__file__).parent / "before"
 #: `nftrtsp` as pip installs it, where the units expect it.
 _COMMAND = """\
 #!/usr/bin/python3
@@ -31,6 +35,8 @@ main()
 _BOOT = """\
 mount --make-rprivate /
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+cp -a /etc /run/etc
+mount --bind /run/etc /etc
 for place in /etc/nftrtsp /var/lib/nftrtsp /usr/local/bin /etc/systemd/system \
     /lib/systemd/system/{{sysinit,sockets,timers,multi-user}}.target.wants; do
   mkdir -p $place
@@ -43,6 +49,7 @@ cp {config} /etc/nftrtsp/nftrtsp.toml
 cat >/usr/local/bin/nftrtsp
 chmod +x /usr/local/bin/nftrtsp
 cp {units}/*.service /etc/systemd/system
+systemd-sysusers {units}/nftrtsp.sysusers
 systemctl --quiet add-wants sockets.target systemd-journald.socket
 systemctl --quiet enable {helper} {restore}
 exec env -i container=lab PATH=$PATH /lib/systemd/systemd --system --unit=multi-user.target </dev/null
@@ -90,6 +97,20 @@ class Systemd:
 
         found: dict[str, str] = until(another, "it runs again", wait)
         return found
+
+    def install(self, units: Path = _UNITS) -> None:
+        """Put units in place, as an upgrade does."""
+        for unit in (HELPER, RESTORE):
+            self.run(f"cp {units}/{unit}.service /etc/systemd/system")
+        self.run("systemctl daemon-reload")
+        self.run(f"systemctl try-restart {HELPER}")
+
+    def exposure(self, unit: str) -> float:
+        """Return what systemd makes of a unit's sandbox: 0.0 safe to 10.0 none."""
+        place = f"/etc/systemd/system/{unit}.service"
+        told = self.run(f"systemd-analyze security --no-pager --offline=true {place}")
+        (line,) = (line for line in told.splitlines() if "Overall exposure level" in line)
+        return float(line.rpartition(": ")[2].split()[0])
 
     def journal(self) -> str:
         """Return what our units have said, and systemd of them."""
