@@ -1,4 +1,4 @@
-"""What `make install` and `make setup` take from a package registry: what requirements/ names by hash only."""
+"""What `make install` and `make setup` take from a registry: only what requirements/ names by hash."""
 
 from __future__ import annotations
 
