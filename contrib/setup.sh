@@ -13,7 +13,7 @@ say() { printf '==> %s\n' "$*" >&2; }
 
 # --- a router's own: not in anybody's checkout or home, which services do not see
 prefix=${PREFIX:-/opt/nftrtsp}
-command=/usr/local/bin/nftrtsp # as the units have it
+commands=(/usr/local/bin/nftrtsp /usr/local/bin/nftrtsp-helper) # as the units have them
 units=(nftrtsp-helper.service nftrtsp-restore.service)
 user=nftrtsp # as the units have it
 sysusers=/etc/sysusers.d/nftrtsp.conf
@@ -21,10 +21,9 @@ case $mode in
   run | dev) ;;
   install | uninstall)
     [ "$(id -u)" -eq 0 ] || { say "$mode needs root: sudo make $mode"; exit 1; }
-    if [ -e "$command" ] && [ ! -L "$command" ]; then
-      say "$command is not a link of ours; move it away, then try again"
-      exit 1
-    fi
+    for command in "${commands[@]}"; do
+      [ ! -e "$command" ] || [ -L "$command" ] || { say "$command is not a link of ours; move it away, then try again"; exit 1; }
+    done
     ;;
   *) say "no such thing to set up: $mode (run, dev, install or uninstall)"; exit 2 ;;
 esac
@@ -44,7 +43,9 @@ mark=$prefix/.installed-by-nftrtsp # only what bears it is overwritten or remove
 
 uninstall_here() {
   systemd --quiet disable --now "${units[@]}" 2>/dev/null || true
-  [ "$(readlink "$command" || true)" != "$prefix/bin/nftrtsp" ] || rm "$command"
+  for command in "${commands[@]}"; do
+    [ "$(readlink "$command" || true)" != "$prefix/bin/${command##*/}" ] || rm "$command"
+  done
   rm -f "${units[@]/#//etc/systemd/system/}" "$sysusers"
   systemd daemon-reload
   [ ! -e "$mark" ] || rm -rf "$prefix"
@@ -76,12 +77,12 @@ install_here() {
   [ -x "$prefix/bin/pip" ] || $python -m venv "$prefix"
   pip_install "$prefix" run .
   add_user
-  mkdir -p "$(dirname "$command")" /etc/systemd/system
-  ln -sfn "$prefix/bin/nftrtsp" "$command"
+  mkdir -p "${commands[0]%/*}" /etc/systemd/system
+  for command in "${commands[@]}"; do ln -sfn "$prefix/bin/${command##*/}" "$command"; done
   install -m 644 "${units[@]/#/contrib/systemd/}" /etc/systemd/system
   systemd daemon-reload
   systemd try-restart nftrtsp-helper.service # films go on meanwhile
-  say "$("$command" --version) is in $prefix; the command is $command; at boot: systemctl enable --now ${units[*]%.service}"
+  say "$("${commands[0]}" --version) is in $prefix; the command is ${commands[0]}; at boot: systemctl enable --now ${units[*]%.service}"
 }
 
 if [ "$mode" = uninstall ]; then

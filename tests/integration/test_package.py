@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def test_it_generates_a_ruleset_away_from_the_checkout(site: Path, tmp_path: Pat
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_the_units_run_what_make_install_links(unit: Path) -> None:
     setup = (CHECKOUT / "contrib/setup.sh").read_text()
-    (command,) = re.findall(r"^command=(\S+)", setup, re.MULTILINE)
-    assert re.findall(r"^ExecStart=(\S+)", unit.read_text(), re.MULTILINE) == [command]
+    (commands,) = re.findall(r"^commands=\((.*)\)", setup, re.MULTILINE)
+    scripts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert [Path(one).name for one in commands.split()] == list(scripts)
+    (started,) = re.findall(r"^ExecStart=(\S+)", unit.read_text(), re.MULTILINE)
+    assert started in commands.split()
     assert unit.name in setup

@@ -23,12 +23,15 @@ USER = "nftrtsp"
 _UNITS = Path("contrib/systemd").absolute()
 #: The units of the version before: the helper was root, and both had the state directory.
 BEFORE = Path(__file__).parent / "before"
-#: `nftrtsp` as pip installs it, where the units expect it.
+#: `nftrtsp` and `nftrtsp-helper` as pip installs them, where the units expect them.
 _COMMAND = """\
 #!/usr/bin/python3
 import sys
 sys.path[:0] = ["/checkout", "/opt/nftrtsp/python"]
-from nftrtsp.cli import main
+if sys.argv[0].endswith("nftrtsp-helper"):
+    from nftrtsp.cli.daemon import main
+else:
+    from nftrtsp.cli import main
 main()
 """
 #: A boot with our units enabled, without what a machine starts for its devices and users: 20 s in emulation.
@@ -48,6 +51,7 @@ mount --bind {run} /run/nftrtsp
 cp {config} /etc/nftrtsp/nftrtsp.toml
 cat >/usr/local/bin/nftrtsp
 chmod +x /usr/local/bin/nftrtsp
+cp /usr/local/bin/nftrtsp /usr/local/bin/nftrtsp-helper
 cp {units}/*.service /etc/systemd/system
 systemd-sysusers {units}/nftrtsp.sysusers
 systemctl --quiet add-wants sockets.target systemd-journald.socket
@@ -121,7 +125,8 @@ class Systemd:
 def booted(lab: Lab) -> Iterator[Systemd]:
     """Boot the lab's router, our units enabled, the lab's config, state and run directories in place."""
     # Compiled, as pip leaves it: the service itself may not write where it lies.
-    subprocess.run([sys.executable, "-c", "import nftrtsp.rtsp.serve, nftrtsp.rtsp.userspace"], check=True)
+    modules = "nftrtsp.cli.daemon, nftrtsp.rtsp.userspace, nftrtsp.rtsp.pinhole"
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
     script = _BOOT.format(
         state=lab.state_dir,
         run=lab.run_dir,
