@@ -109,7 +109,7 @@ class Table:
         #: How many events the kernel dropped, and how often it did; each time was repaired by a dump.
         self.lost = 0
         self.overruns = 0
-        #: Flows that were not kept because the table was full.
+        #: What was not kept because the table was full: in the last full dump, and new since.
         self.overflow = 0
         #: Flow id to Rate, for media flows, from the last two polls of their counters.
         self.rates: dict[int, Rate] = {}
@@ -123,6 +123,7 @@ class Table:
         self._removed: OrderedDict[int, None] = OrderedDict()
         self._found: OrderedDict[int, None] = OrderedDict()
         self._polled: dict[int, tuple[float, int, int]] = {}
+        self._missed = 0  # by the dumps since a full one began
         self._loaded = False
         self._repair_at: float | None = None
         self._dump_cost = 0.0
@@ -229,7 +230,8 @@ class Table:
         elif part.role is not Role.OTHER or self._everything:
             if entry is not None and entry.flow.id != flow.id:
                 told += self._lose(key)
-            self._keep(key, _Entry(flow, part, now, heard=True))
+            kept = self._keep(key, _Entry(flow, part, now, heard=True))
+            self.overflow += not kept and event.type is EventType.NEW
             if event.type is EventType.NEW and self._found.pop(flow.id, self) is None:
                 return None
         return flow if part.role is not Role.OTHER or self._everything else None
@@ -244,15 +246,16 @@ class Table:
             self._expectations[expectation.id] = (expectation, now)
         return self._found.pop(expectation.id, self) is not None
 
-    def _keep(self, key: Key, entry: _Entry) -> None:
+    def _keep(self, key: Key, entry: _Entry) -> bool:
+        """Keep a flow; return whether there was room."""
         matters = entry.part.role is not Role.OTHER
         into = self._mattering if matters else self._flows
         if len(into) >= (MATTERING if matters else self._limit) and key not in into:
-            self.overflow += 1
-            return
+            return False
         if matters:
             self._flows.pop(key, None)
         into[key] = entry
+        return True
 
     def _forget(self, key: Key, flow_id: int) -> None:
         if self._mattering.pop(key, None) is None:
@@ -266,6 +269,7 @@ class Table:
         """Make the table what a dump says; return the differences as events when ``tell``."""
         told: list[Event] = []
         started = self._now()
+        self._missed = 0
         stale = set(self._mattering) | set(self._flows)
         for flow in self._dump():
             stale.discard((flow.orig, flow.zone))
@@ -273,6 +277,7 @@ class Table:
         for key in stale:
             told += self._lose(key)
         told += self._load_expectations()
+        self.overflow = self._missed
         spent = self._now() - started
         self._sweep_at = self._now() + max(RECHECK / 2, spent / SWEEP_SHARE)
         if not tell:
@@ -303,7 +308,9 @@ class Table:
         same = entry is not None and entry.flow.id == flow.id
         heard = entry is not None and same and entry.heard
         told = [] if entry is None or same else self._lose(key)
-        self._keep(key, _Entry(flow, part, self._now(), heard))
+        if not self._keep(key, _Entry(flow, part, self._now(), heard)):
+            self._missed += 1
+            return told
         if same:
             return []
         _remember(self._found, flow.id)
@@ -324,7 +331,7 @@ class Table:
         before, self._expectations = self._expectations, {}
         for expectation in self._asker.dump_expectations():
             if len(self._expectations) >= MATTERING:
-                self.overflow += 1
+                self._missed += 1
                 continue
             self._expectations[expectation.id] = (expectation, now)
             if before.pop(expectation.id, None) is None:
