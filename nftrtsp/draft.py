@@ -115,7 +115,7 @@ def _guess_iptv(links: Sequence[Link], iptv: dict[str, Any]) -> tuple[str, str]:
         # The profile's TV comes with the Internet.
         for link in links:
             if link.default_route:
-                return link.name, "the way to the Internet, over which this profile's films come"
+                return link.name, "the uplink to the Internet, over which this profile's films come"
     ten = IPv4Network("10.0.0.0/8")
     for link in _likely(links, lambda link: any(address in ten for address in link.addresses)):
         return link.name, f"it has an address of the kind that TV networks give, {link.addresses[0]}"
@@ -196,7 +196,7 @@ def draft(found: Guess, profile: str, defaults: dict[str, Any], hosts: Sequence[
         "[rtsp]",
         kept(rtsp, "ports", [554], "TCP ports on which films are asked for"),
         kept(rtsp, "helper", "auto", "kernel, userspace, pinhole; auto: the first that works here"),
-        kept(rtsp, "pause", "1h", "how long a paused film keeps its way open: 30s, 5m, 1h"),
+        kept(rtsp, "pause", "1h", "how long a paused film keeps its port open: 30s, 5m, 1h"),
         "",
         *_boxes(hosts, _example_box(found.networks[0])),
     ]
@@ -208,7 +208,7 @@ def _boxes(hosts: Sequence[Host], example: IPv4Address) -> list[str]:
     asking = [host for host in hosts if host.asks]
     others = [host for host in hosts if not host.asks]
     lines = [
-        "# Name the boxes, and only they may have ways opened; with none named, every host of the LAN may.",
+        "# Name the boxes, and only they may have ports opened; with none named, every host of the LAN may.",
         "# Have your DHCP server give each the same address for good.",
     ]
     if asking:

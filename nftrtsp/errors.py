@@ -11,7 +11,7 @@ def printable(text: str) -> str:
 
 
 class NftrtspError(Exception):
-    """Something a user can cause or mend.
+    """Something a user can cause or fix.
 
     ``message`` is one sentence without a final full stop, ``place`` names where it is
     (``nftrtsp.toml: iptv.interface``), ``remedy`` says what to do. The command line prints

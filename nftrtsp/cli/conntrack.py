@@ -52,7 +52,7 @@ def flows(config_path: Path | None, everything: bool, watch: bool, as_json: bool
         elif TERMINAL.out.lines(flow_rows(pairs, roles, as_live(config))):
             hint()
         else:
-            TERMINAL.say("no film is on its way, and no control connection has a way open")
+            TERMINAL.say("no film is coming, and no control connection has a port open for one")
 
 
 def as_live(config: Config) -> Config:
@@ -102,7 +102,7 @@ def vod_flows(conntrack: Any, config: Config, roles: Roles) -> list[Flow]:
 @click.option("--watch", is_flag=True, help="Show it anew each second.")
 @json_option
 def expectations(config_path: Path | None, everything: bool, watch: bool, as_json: bool) -> None:
-    """List the ways open now: expectations and pinholes, to which set-top box, from which source."""
+    """List the ports open for films now: expectations and pinholes, to which box, from which source."""
     config = load_config(config_path)
     if watch:
         from nftrtsp.cli.watching import watch_ways
@@ -116,7 +116,7 @@ def expectations(config_path: Path | None, everything: bool, watch: bool, as_jso
     with Conntrack() as conntrack:
         found = ways(conntrack.dump_expectations(), roles, everything=everything)
     if not TERMINAL.out.lines(map(json_line, found) if as_json else way_rows(found)) and not as_json:
-        TERMINAL.say("no way is open")
+        TERMINAL.say("no port is open for a film")
 
 
 def hint() -> None:

@@ -22,7 +22,6 @@ from nftrtsp.conntrack.subscription import Subscription
 from nftrtsp.conntrack.table import Table
 from nftrtsp.errors import NftrtspError
 from nftrtsp.rtsp import publish
-from nftrtsp.rtsp.ways import counted
 from nftrtsp.terminal import TERMINAL, Channel, hung, json_line
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def event_line(event: Event, part: Part, roles: Roles, config: Config, to: Chann
     if event.expectation is not None:
         way = of_expectation(event.expectation, roles)
         box = (way["stb_name"] or way["stb"] or "").ljust(16)
-        head += [("way".ljust(7), ""), (box, "name"), (f"{way['proto']:<5}", "")]
+        head += [("port".ljust(7), ""), (box, "name"), (f"{way['proto']:<5}", "")]
         return _line(head, f"port {way['tuple']['dport']}  {words.of_way(way)}{found}", to, gap=1)
     told = f"the kernel dropped {event.lost:,} events here, for they came faster than they were read"
     return _line(head, told, to)
@@ -174,8 +173,8 @@ def helper_line(line: Mapping[str, Any], roles: Roles, to: Channel = TERMINAL.ou
     """Return one line of a helper as people read it."""
     name = str(line.get("event"))
     if name == "hello":
-        ways = counted(len(line.get("ways") or ()))
-        told = f"the {line.get('kind')} helper runs (pid {line.get('pid')}), {ways} open: {line.get('why')}"
+        ports = figures.counted(len(line.get("ways") or ()), "port")
+        told = f"the {line.get('kind')} helper runs (pid {line.get('pid')}), {ports} open: {line.get('why')}"
     else:
         parts = [str(line[key]) for key in ("status", "reason", "uri") if line.get(key) is not None]
         port = [f"port {line['port']}"] if line.get("port") is not None else []

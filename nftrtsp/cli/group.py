@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("status", "status", "Where things stand"),
     "remove": ("apply", "remove", "Take our table away"),
     "flows": ("conntrack", "flows", "List the VoD flows now"),
-    "expectations": ("conntrack", "expectations", "List the ways open now"),
+    "expectations": ("conntrack", "expectations", "List the ports open for films now"),
     "events": ("conntrack", "events", "Stream conntrack events, one a line"),
     "monitor": ("monitor", "monitor", "The dashboard"),
     "helper": ("helper", "helper", "Run the userspace or pinhole helper in the foreground"),

@@ -158,9 +158,9 @@ def demo(seconds: float | None, text: bool) -> None:
 
 @lab.command(name="break", short_help="Break something, to see what doctor and monitor say.")
 @_lab_option
-@click.option("--mend", is_flag=True, help="Mend it again.")
+@click.option("--fix", is_flag=True, help="Put it right again.")
 @click.argument("name", metavar="[FAULT]", required=False)
-def break_(lab_id: str | None, mend: bool, name: str | None) -> None:
+def break_(lab_id: str | None, fix: bool, name: str | None) -> None:
     """Break something in a lab that is up, to see what doctor and monitor say; without FAULT, list them."""
     from nftrtsp.lab import fault
 
@@ -170,8 +170,8 @@ def break_(lab_id: str | None, mend: bool, name: str | None) -> None:
             TERMINAL.out.line(f"{known:<{width}}  {what.summary}")
         return
     found = fault.find(name)
-    (found.mend if mend else found.make)(_standing(lab_id))
-    TERMINAL.out.line(f"{'mended' if mend else 'broken'}: {found.summary}")
+    (found.fix if fix else found.make)(_standing(lab_id))
+    TERMINAL.out.line(f"{'fixed' if fix else 'broken'}: {found.summary}")
 
 
 @lab.command()

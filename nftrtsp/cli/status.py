@@ -177,13 +177,12 @@ def _of_last(last: dict[str, Any] | None) -> str:
 
 
 def _of_helper(hello: dict[str, Any] | None, choice: dict[str, Any] | None) -> str:
-    from nftrtsp.rtsp.ways import counted
-
     chosen = f"{choice['kind']}: {choice['why']}" if choice else "unknown"
     if hello is None and choice and choice["kind"] == "kernel":
         return f"{chosen}; the module does it, and no `nftrtsp helper` needs to run"
     if hello is None:
         return f"{chosen}; no `nftrtsp helper` is running"
     since = float(hello.get("since") or 0)
-    process = f"process {hello.get('pid')}, {counted(len(hello.get('ways') or ()))} open"
+    ports = figures.counted(len(hello.get("ways") or ()), "port")
+    process = f"process {hello.get('pid')}, {ports} open"
     return f"{chosen}; running {hello.get('kind')} since {figures.date(since)}, {process}"

@@ -1,4 +1,4 @@
-"""What flows and ways mean, in words. Pure."""
+"""What flows and open ports mean, in words. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of_flow(flow: Flow, role: Role, pause: int) -> str:
         elif gone is not None:
             said.append("playing")
         if flow.timeout is not None:
-            said.append(f"way open {figures.duration(flow.timeout)}")
+            said.append(f"port open {figures.duration(flow.timeout)}")
     elif flow.orig.proto == IPPROTO_TCP and flow.state_name:
         said.append(flow.state_name.lower().replace("_", " "))
     if not status & IPS_SEEN_REPLY:

@@ -138,7 +138,7 @@ def ruleset(facts: Facts) -> Iterator[Finding]:
     elif not facts.may_list:
         yield Finding("ruleset", State.UNKNOWN, "the ruleset can be looked at by root only", "run it as root")
     elif facts.ruleset is None:
-        text = "the ruleset is not loaded, so no way is opened for any film"
+        text = "the ruleset is not loaded, so no port is opened for any film"
         yield Finding("ruleset", State.FAULT, text, "run `nftrtsp apply`")
     elif facts.ruleset.form != ("ct helper" if facts.kind.uses_ct_helper else "pinhole"):
         text = f"the ruleset loaded is of the {facts.ruleset.form} form, but the helper is {facts.kind}"

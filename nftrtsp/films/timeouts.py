@@ -72,10 +72,10 @@ def _waited(film: Film, now: float) -> None:
         return
     if film.pinned is not None:
         only = IPv4Address(film.pinned)
-        text = f"no packet in {limit:.0f} s: the way is pinned to {only}, and films come from other servers"
+        text = f"no packet in {limit:.0f} s: the port is pinned to {only}, and films come from other servers"
         film.fail(since + limit, StepKind.NO_FILM, text, PINNED_REMEDY)
     else:
-        text = f"the way is open, but no packet of the film came in {limit:.0f} s"
+        text = f"the port is open, but no packet of the film came in {limit:.0f} s"
         remedy = "does the IPTV side deliver? Check routes and rp_filter with `nftrtsp doctor`"
         film.fail(since + limit, StepKind.NO_FILM, text, remedy)
 

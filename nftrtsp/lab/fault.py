@@ -1,6 +1,6 @@
 """What goes wrong in real houses, made in the lab, to see what doctor and the dashboard say of it.
 
-Each fault is made and mended in a lab whose provider runs. They are real: a route that is not there, a filter
+Each fault is made and fixed in a lab whose provider runs. They are real: a route that is not there, a filter
 that drops, an expectation in conntrack that is pinned.
 """
 
@@ -27,11 +27,11 @@ PINNED_PORT = 27336
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: what it is in a few words, how it is made and how it is mended."""
+    """One fault: what it is in a few words, how it is made and how it is fixed."""
 
     summary: str
     make: Callable[[Lab], None]
-    mend: Callable[[Lab], None]
+    fix: Callable[[Lab], None]
 
 
 def _drop_route(lab: Lab) -> None:
@@ -109,10 +109,10 @@ def _pin(lab: Lab) -> None:
 
 
 def _remove_table(family: str, name: str) -> Callable[[Lab], None]:
-    def mend(lab: Lab) -> None:
+    def fix(lab: Lab) -> None:
         lab.router.load_rules(f"delete table {family} {name}")
 
-    return mend
+    return fix
 
 
 def _mute(lab: Lab) -> None:

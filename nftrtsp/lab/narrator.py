@@ -146,7 +146,7 @@ class Narrator:
                 return "closes", f"UDP {record.get('port')} to {box}{why}"
             case "pause":
                 self._plays[box] = False
-                return "pauses", "PAUSE: the film stops, its way stays open"
+                return "pauses", "PAUSE: the film stops, its port stays open"
             case "play":
                 before = self._plays.get(box)
                 self._plays[box] = True

@@ -43,7 +43,9 @@ MAIN = (
 PANES = (
     Key("1", "1", "tab(0)", "Sessions", "Sessions: a timeline for each film"),
     Key("2", "2", "tab(1)", "Flows", "Flows: control connections and films in conntrack"),
-    Key("3", "3", "tab(2)", "Expectations", "Expectations: the ways open now, pinholes among them"),
+    Key(
+        "3", "3", "tab(2)", "Expectations", "Expectations: the ports open for films now, pinholes among them"
+    ),
     Key("4", "4", "tab(3)", "Events", "Events: the live log"),
     Key("5", "5", "tab(4)", "Problems", "Problems: what is wrong and what to do"),
     Key("tab", "Tab", "app.focus_next", "next pane", "Go between the boxes and the tabs", 7),

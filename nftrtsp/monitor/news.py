@@ -87,7 +87,7 @@ class Checked(msgspec.Struct, frozen=True, tag="ruleset"):
     """The kernel's ruleset was compared with the wanted one.
 
     ``state`` is ``in sync``, ``drifted``, ``absent`` or ``unknown``; ``changes`` are the plan's lines,
-    ``why`` says why it is unknown. ``warnings`` are what no ruleset can mend: place, sentence, remedy.
+    ``why`` says why it is unknown. ``warnings`` are what no ruleset can fix: place, sentence, remedy.
     """
 
     time: float

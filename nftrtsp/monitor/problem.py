@@ -45,7 +45,7 @@ class Circumstances(msgspec.Struct):
 
 
 def find(sessions: Sessions, known: Circumstances, now: float) -> tuple[Problem, ...]:
-    """Return what is wrong now, grave things first, else in the order of the way of a film."""
+    """Return what is wrong now, grave things first, else in the order in which a film meets them."""
     problems = [
         *_of_machine(known),
         *_of_ruleset(known),
@@ -126,7 +126,7 @@ def _gauged(known: Circumstances) -> bool:
 
 def _of_helper(known: Circumstances) -> Iterator[Problem]:
     if known.helper_gone and known.helper_wanted in ("userspace", "pinhole"):
-        text = f"no {known.helper_wanted} helper runs: SETUP is not read and no way opens"
+        text = f"no {known.helper_wanted} helper runs: SETUP is not read and no port is opened"
         remedy = f"systemctl start nftrtsp-helper ({known.helper_gone})"
         yield Problem("helper", text, remedy, "helper")
 
@@ -166,7 +166,7 @@ def _of_ways(sessions: Sessions) -> Iterator[Problem]:
         if way.source is None:
             continue
         server = ".".join(str(part) for part in way.source)
-        text = f"the way to port {way.port} is pinned: only {server} may send, films come from other servers"
+        text = f"port {way.port} is pinned: only {server} may send to it, and films come from other servers"
         remedy = "use the userspace or pinhole helper (rtsp.helper), or a module that expects any source"
         key = f"pinned {way.key}"
         yield Problem(key, text, remedy, sessions.name(way.stb), since=way.seen, stb=way.stb)

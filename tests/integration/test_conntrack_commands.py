@@ -138,12 +138,12 @@ def test_flows_shows_the_film_its_box_its_server_and_what_it_does(where: Space, 
     assert head.split() == ["STB", "ROLE", "SERVER", "PORT", "PROTO", "BYTES", "AGE", "MEANING"]
     assert row.startswith("Living room  media  172.26.83.137:4001  27336  udp")
     assert "1.3 kB" in row
-    assert re.search(r"playing, way open (1 h|59 min \d+ s), unreplied$", row)
+    assert re.search(r"playing, port open (1 h|59 min \d+ s), unreplied$", row)
 
 
 def test_nothing_to_show_is_said_on_stderr_to_people_only(where: Space, config: str) -> None:
     where.run("nft", "delete table inet nftrtsp")
-    for command, sentence in (("flows", "no film is on its way"), ("expectations", "no way is open")):
+    for command, sentence in (("flows", "no film is coming"), ("expectations", "no port is open")):
         told = run(where, config, command)
         assert (told.returncode, told.stdout) == (0, "")
         assert told.stderr.startswith(sentence)

@@ -149,7 +149,7 @@ def test_each_fault_keeps_the_film_away_until_it_is_mended(served: Lab, name: st
                 expected = served.router.nftrtsp("expectations").stdout
                 assert "pinned to 172.26.83.10" in expected
     finally:
-        mended = _lab("break", "--mend", name)
+        mended = _lab("break", "--fix", name)
     assert mended.returncode == 0, mended.stderr
     with served.stbs[0].player() as player:
         assert _film_arrives(player)

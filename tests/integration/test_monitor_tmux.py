@@ -109,7 +109,7 @@ def test_the_film_that_plays_is_on_the_screen(lab: Lab, terminal: Terminal, tmp_
         assert f"{shown[2]}:{shown[3]}" in sent.sources
         assert "port 27336" in screen
         assert re.search(r"SETUP\s+port 27336", screen)
-        assert re.search(r"way open\s+any source, port 27336", screen)
+        assert re.search(r"port open\s+any source, port 27336", screen)
         terminal.press("2")
         row = re.compile(r"media\s+Living room\s+playing\s+[\d.]+ Mbit/s\s+172\.26\.83\.13\d:")
         terminal.wait(row.search, "the media flow in the table")
@@ -132,7 +132,7 @@ def test_a_film_that_does_not_come_says_where_it_broke(lab: Lab, terminal: Termi
         film = player.watch(27400, mute=1)
         screen = terminal.wait(lambda screen: "✗ no film" in screen, "the step that failed")
         assert re.search(r"✗ Bedroom\s+no film", screen)
-        assert "the way is open, but no packet of the film came" in " ".join(screen.split())
+        assert "the port is open, but no packet of the film came" in " ".join(screen.split())
         film.teardown()
 
 

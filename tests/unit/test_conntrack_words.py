@@ -48,13 +48,13 @@ def event(name: str) -> Event:
 
 
 def test_a_film_plays_pauses_and_says_how_long_its_way_stays_open() -> None:
-    assert words.of_flow(film(), Role.MEDIA, 3600) == "playing, way open 1 h, unreplied"
+    assert words.of_flow(film(), Role.MEDIA, 3600) == "playing, port open 1 h, unreplied"
     paused = film(timeout=3560, status=IPS_DST_NAT | IPS_SEEN_REPLY)
-    assert words.of_flow(paused, Role.MEDIA, 3600) == "paused 40 s, way open 59 min 20 s"
+    assert words.of_flow(paused, Role.MEDIA, 3600) == "paused 40 s, port open 59 min 20 s"
 
 
 def test_without_our_timeout_nothing_is_said_of_a_pause() -> None:
-    assert words.of_flow(film(timeout=29), Role.MEDIA, 0) == "way open 29 s, unreplied"
+    assert words.of_flow(film(timeout=29), Role.MEDIA, 0) == "port open 29 s, unreplied"
 
 
 def test_ways_say_whether_they_are_pinned() -> None:
@@ -124,13 +124,13 @@ def test_an_event_takes_two_lines_on_a_narrow_terminal() -> None:
     told = event_line(Event(EventType.NEW, 1.0, film()), ROLES.of(film()), ROLES, CONFIG, narrow)
     first, second = told.splitlines()
     assert first.endswith("new               media    Living room       udp")
-    assert second == "    172.26.83.137:4001 → 10.214.0.2:27336  playing, way open 1 h, unreplied"
+    assert second == "    172.26.83.137:4001 → 10.214.0.2:27336  playing, port open 1 h, unreplied"
 
 
 def test_one_way_is_no_ways() -> None:
     assert [counted(number) for number in (0, 1, 2)] == ["0 ways", "1 way", "2 ways"]
     hello = {"event": "hello", "kind": "pinhole", "pid": 7, "ways": [{}], "why": "so"}
-    assert helper_line(hello, ROLES).endswith("the pinhole helper runs (pid 7), 1 way open: so")
+    assert helper_line(hello, ROLES).endswith("the pinhole helper runs (pid 7), 1 port open: so")
 
 
 def test_colours_do_not_change_the_width() -> None:
@@ -175,7 +175,7 @@ def test_a_helpers_lines_are_told_and_filtered_like_events() -> None:
     assert helper_line(line, ROLES).endswith("Living room       port 27336  taken")
     assert parse_filters(("type=way-refused", "stb=living room"), CONFIG).accepts_line(line, BOX, ROLES)
     assert not parse_filters(("role=media",), CONFIG).accepts_line(line, BOX, ROLES)
-    assert "3 ways" not in helper_line({"event": "hello", "kind": "pinhole", "ways": []}, ROLES)
+    assert "3 ports" not in helper_line({"event": "hello", "kind": "pinhole", "ways": []}, ROLES)
 
 
 @pytest.mark.parametrize(

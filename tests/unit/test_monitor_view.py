@@ -98,7 +98,7 @@ def test_an_interface_that_goes_and_comes_back() -> None:
 def test_an_absent_table_and_helper_are_problems_with_remedies() -> None:
     found = problems(no_table())
     assert found["the ruleset is not there: no set-top box gets a film"] == "nftrtsp apply"
-    assert "no pinhole helper runs: SETUP is not read and no way opens" in found
+    assert "no pinhole helper runs: SETUP is not read and no port is opened" in found
     assert "✗ userspace helper absent" in top(helper_absent().snapshot(8))
 
 

@@ -259,66 +259,66 @@ def gave_up(h: House) -> None:
 
 
 PATHS: list[tuple[Scene, str, list[str], str]] = [
-    (normal_pinhole, "playing", ["SETUP", "way open", "answer", "PLAY", "first packet"], ""),
-    (normal_kernel, "playing", ["way open", "first packet"], ""),
-    (userspace_both_tell, "playing", ["SETUP", "way open", "answer", "PLAY", "first packet"], ""),
-    (pinned, "no film", ["way open", "no film"], f"pinned to {SERVER}"),
-    (pinned_and_packets_come, "no film", ["way open", "dropped"], f"14 packets from {MEDIA}:48440"),
+    (normal_pinhole, "playing", ["SETUP", "port open", "answer", "PLAY", "first packet"], ""),
+    (normal_kernel, "playing", ["port open", "first packet"], ""),
+    (userspace_both_tell, "playing", ["SETUP", "port open", "answer", "PLAY", "first packet"], ""),
+    (pinned, "no film", ["port open", "no film"], f"pinned to {SERVER}"),
+    (pinned_and_packets_come, "no film", ["port open", "dropped"], f"14 packets from {MEDIA}:48440"),
     (no_helper, "no film", [], ""),
-    (clash, "playing", ["SETUP", "way open", "answer", "PLAY", "first packet"], ""),
-    (pause, "paused", ["SETUP", "way open", "answer", "PLAY", "first packet", "PAUSE"], ""),
+    (clash, "playing", ["SETUP", "port open", "answer", "PLAY", "first packet"], ""),
+    (pause, "paused", ["SETUP", "port open", "answer", "PLAY", "first packet", "PAUSE"], ""),
     (
         pause_and_resume,
         "playing",
-        ["SETUP", "way open", "answer", "PLAY", "first packet", "PAUSE", "PLAY", "playing"],
+        ["SETUP", "port open", "answer", "PLAY", "first packet", "PAUSE", "PLAY", "playing"],
         "",
     ),
-    (pause_unseen, "paused", ["way open", "first packet", "quiet"], ""),
+    (pause_unseen, "paused", ["port open", "first packet", "quiet"], ""),
     (
         seek,
         "playing",
-        ["SETUP", "way open", "answer", "PLAY", "first packet", "PLAY", "new source"],
+        ["SETUP", "port open", "answer", "PLAY", "first packet", "PLAY", "new source"],
         "",
     ),
-    (second_film, "playing", ["SETUP", "way open", "answer", "PLAY", "first packet"], ""),
-    (second_film_same_port, "playing", ["SETUP", "way open", "PLAY", "first packet"], ""),
-    (box_off, "idle", ["SETUP", "way open", "answer", "PLAY", "first packet", "closed"], ""),
+    (second_film, "playing", ["SETUP", "port open", "answer", "PLAY", "first packet"], ""),
+    (second_film_same_port, "playing", ["SETUP", "port open", "PLAY", "first packet"], ""),
+    (box_off, "idle", ["SETUP", "port open", "answer", "PLAY", "first packet", "closed"], ""),
     (
         box_silent,
         "playing",
-        ["SETUP", "way open", "answer", "PLAY", "first packet", "quiet"],
+        ["SETUP", "port open", "answer", "PLAY", "first packet", "quiet"],
         "",
     ),
     (
         server_gone,
         "no film",
-        ["SETUP", "way open", "answer", "PLAY", "first packet", "quiet"],
+        ["SETUP", "port open", "answer", "PLAY", "first packet", "quiet"],
         "stopped without PAUSE",
     ),
     (server_refuses, "no film", ["SETUP", "answer"], "answered SETUP with 454 Session Not Found"),
     (server_silent, "no film", ["SETUP", "answer"], "has not answered SETUP for 5 s"),
-    (nothing_comes, "no film", ["SETUP", "way open", "answer", "PLAY", "no film"], "no packet of the film"),
+    (nothing_comes, "no film", ["SETUP", "port open", "answer", "PLAY", "no film"], "no packet of the film"),
     (
         dropped_on_the_way,
         "no film",
-        ["SETUP", "way open", "answer", "PLAY", "dropped"],
+        ["SETUP", "port open", "answer", "PLAY", "dropped"],
         "do not get through",
     ),
-    (wrong_port, "waiting for film", ["SETUP", "way open", "answer", "PLAY", "dropped"], ""),
+    (wrong_port, "waiting for film", ["SETUP", "port open", "answer", "PLAY", "dropped"], ""),
     (
         overrun_midway,
         "playing",
-        ["SETUP", "way open", "answer", "PLAY", "first packet", "events lost"],
+        ["SETUP", "port open", "answer", "PLAY", "first packet", "events lost"],
         "",
     ),
-    (overrun_swallows_the_end, "idle", ["way open", "first packet", "events lost", "closed"], ""),
+    (overrun_swallows_the_end, "idle", ["port open", "first packet", "events lost", "closed"], ""),
     (started_midway, "playing", ["found"], ""),
-    (started_midway_way_known, "playing", ["way open", "first packet"], ""),
-    (no_accounting, "playing", ["SETUP", "way open", "answer", "PLAY", "first packet"], ""),
+    (started_midway_way_known, "playing", ["port open", "first packet"], ""),
+    (no_accounting, "playing", ["SETUP", "port open", "answer", "PLAY", "first packet"], ""),
     (
         no_accounting_quiet,
         "no film",
-        ["SETUP", "way open", "answer", "PLAY", "first packet", "quiet"],
+        ["SETUP", "port open", "answer", "PLAY", "first packet", "quiet"],
         "stopped",
     ),
     (only_asks, "asking", [], ""),
@@ -326,10 +326,10 @@ PATHS: list[tuple[Scene, str, list[str], str]] = [
     (
         torn_down,
         "idle",
-        ["SETUP", "way open", "answer", "PLAY", "first packet", "TEARDOWN"],
+        ["SETUP", "port open", "answer", "PLAY", "first packet", "TEARDOWN"],
         "",
     ),
-    (gave_up, "no film", ["way open", "closed"], "gave up"),
+    (gave_up, "no film", ["port open", "closed"], "gave up"),
 ]
 
 
@@ -360,7 +360,7 @@ def test_the_first_packet_says_how_late_and_from_whom() -> None:
 def test_the_way_says_how_long_after_setup() -> None:
     house = House()
     normal_pinhole(house)
-    assert "way open: any source, port 27336, after 1.0 ms" in house.words()
+    assert "port open: any source, port 27336, after 1.0 ms" in house.words()
 
 
 def test_kernel_and_helper_telling_of_one_way_make_one_way() -> None:
@@ -385,7 +385,7 @@ def test_a_port_shifted_by_the_module_is_named_with_the_boxs_own() -> None:
     house.new(1.0, control(BOX2, 40001))
     house.new(1.1, expectation(BOX2, 27336, sport=40001, outer=27338))
     house.new(1.2, media(BOX2, 27336, outer=27338))
-    assert "way open: any source, port 27338 for the box's 27336" in house.words(BOX2)
+    assert "port open: any source, port 27338 for the box's 27336" in house.words(BOX2)
     assert house.film(BOX2).phase is Phase.PLAYING
 
 

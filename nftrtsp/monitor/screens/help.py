@@ -13,9 +13,9 @@ from nftrtsp.monitor.words import Span
 _STATES = {
     "idle": "nothing is asked for",
     "asking": "a control connection to the RTSP server is open",
-    "waiting for film": "the way is open, no packet of the film has come yet",
+    "waiting for film": "its port is open, no packet of the film has come yet",
     "playing": "packets of the film go to the box",
-    "paused": "the way stays open and no packets come",
+    "paused": "its port stays open and no packets come",
     "no film": "it went wrong: the step in red says where, the line below it what to do",
 }
 

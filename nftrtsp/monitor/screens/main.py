@@ -38,8 +38,8 @@ _PANES = ("sessions", "flows", "ways", "events", "problems")
 _EMPTY = {
     "sessions": "No film yet\nWhen a set-top box asks for one, its steps appear here.",
     "flows": "No flows\nNo set-top box talks to an RTSP server, and no film comes.",
-    "ways": "No way is open\nA way opens when a helper reads SETUP, and closes with TEARDOWN.",
-    "events": "No events yet\nEach word of the kernel and the helper is written here.",
+    "ways": "No port is open for a film\nA helper opens one at SETUP and closes it at TEARDOWN.",
+    "events": "No events yet\nWhat the kernel and the helper report is written here.",
     "problems": "✓ No problems\nNothing is wrong that this monitor can see.",
 }
 
@@ -132,7 +132,7 @@ class Main(Screen[None]):
             boxes.styles.clear_rule("height")
 
     def on_resize(self) -> None:
-        """Another width may lay the boxes out in another way."""
+        """Another width may lay the boxes out anew."""
         if self.snapshot is not EMPTY:
             self.call_after_refresh(self.draw)
 
