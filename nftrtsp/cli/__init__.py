@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from nftrtsp import journal
 from nftrtsp.errors import NftrtspError
 
 #: A disk that is full or ails can end any command that writes.
@@ -47,7 +48,10 @@ def ended(run: Callable[[], object]) -> NoReturn:
     except NftrtspError as error:
         from nftrtsp.terminal import HANG, TERMINAL
 
-        TERMINAL.say(f"nftrtsp: {error}", hang=HANG)
+        if journal.is_stderr():
+            journal.say("nftrtsp", str(error), journal.ERROR)
+        else:
+            TERMINAL.say(f"nftrtsp: {error}", hang=HANG)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

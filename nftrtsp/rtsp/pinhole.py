@@ -235,7 +235,7 @@ class PinholeHelper:
         try:
             self.tidier.learn()
         except NftrtspError as error:
-            self.service.say(f"conntrack cannot be listed: {error}")
+            self.service.warn(f"conntrack cannot be listed: {error}")
 
     def confirm(self, connection: Connection) -> bool:
         """Whether conntrack knows a connection as one that both ends take part in; only then it may ask."""
@@ -269,7 +269,7 @@ class PinholeHelper:
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
         if self.tidier.error is not None:
-            self.service.say(f"conntrack entries in the way could not be deleted: {self.tidier.error}")
+            self.service.warn(f"conntrack entries in the way could not be deleted: {self.tidier.error}")
             self.tidier.error = None
 
     def _say_dropped(self) -> None:
@@ -323,10 +323,10 @@ class PinholeHelper:
 
     def _say_missing(self, error: NftrtspError) -> None:
         if not isinstance(error, KernelError) or error.errno != errno.ENOENT:
-            self.service.say(f"the pinhole map cannot be listed: {error}")
+            self.service.warn(f"the pinhole map cannot be listed: {error}")
         elif not self._missing:
             self._missing = True
-            self.service.say(_NO_TABLE)
+            self.service.warn(_NO_TABLE)
             self.service.status(_NO_TABLE)
 
     # --- taking over ---
@@ -354,7 +354,7 @@ class PinholeHelper:
                 gone += ports
             elif refusal := adoption.refuse(self.dialogues.policy, self.ways, known.connection, ports, now):
                 refused += ports
-                self.service.say(f"not taken over from an earlier helper: {refusal.reason}")
+                self.service.warn(f"not taken over from an earlier helper: {refusal.reason}")
             else:
                 taken += self._take_over(known, pinholes, ports, now)
         for port in (*gone, *refused):

@@ -25,9 +25,11 @@ from nftrtsp.rtsp.note import Note
 
 GROUP = "nftrtsp"
 _MODE = 0o660
-_READERS = 64
+_READERS = 32
 _SO_SNDBUFFORCE = 32  # beyond net.core.wmem_max, which is a fifth of what we want
-_SEND_BUFFER = 1 << 20  # bytes that a slow reader may lag behind; some 2,000 events
+# Bytes that a slow reader may lag behind, beyond its greeting: some 500 events. The kernel holds them for us,
+# and all readers together must leave room below the unit's MemoryMax=.
+_SEND_BUFFER = 1 << 18
 _LINE_MAX = 8 << 20  # a greeting with all 65,535 ways open would be longer; nobody has that many boxes
 
 
@@ -95,19 +97,17 @@ class Publisher:
             except OSError:
                 return
             reader.setblocking(False)
-            with contextlib.suppress(OSError):
-                reader.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
             self._reap()
             if len(self._readers) >= _READERS:
                 reader.close()
                 self.dropped += 1
                 continue
             self._readers.append(reader)
-            # A greeting may be longer than the buffer: this once, wait a moment for the reader.
-            reader.settimeout(0.2)
-            self._send(reader, self._encode(self._greeting()) + b"\n")
+            greeting = self._encode(self._greeting()) + b"\n"
+            # Room for all of it, however long: nobody is waited for.
             with contextlib.suppress(OSError):
-                reader.setblocking(False)
+                reader.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER + len(greeting))
+            self._send(reader, greeting)
 
     def publish(self, note: Note) -> None:
         """Send one event to all who read; ``note.time`` is set to now where it is absent."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import msgspec
 
+from nftrtsp import journal
 from nftrtsp.config import Config, HelperKind
 from nftrtsp.errors import KernelError, UnsupportedError
 from nftrtsp.rtsp.choice import choose
@@ -42,7 +41,8 @@ def _serve(config: Config, kind: HelperKind | None) -> None:
         userspace.run(config, choice.why)
     else:
         from nftrtsp.rtsp.notify import notify
+        from nftrtsp.rtsp.service import NAME
 
         text = f"nothing to run: the kernel module opens the ways ({choice.why})"
         notify("READY=1", f"STATUS={text}")  # else systemd takes this clean end for a failed start
-        print(f"nftrtsp helper: {text}", file=sys.stderr, flush=True)
+        journal.say(NAME, text)

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -20,15 +19,17 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from nftrtsp import __version__, paths
+from nftrtsp import __version__, journal, paths
 from nftrtsp.config import Config
 from nftrtsp.rtsp.lock import Lock
-from nftrtsp.rtsp.log_limit import RefusalLog
+from nftrtsp.rtsp.log_limit import LeftOut, LogLimit
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.notify import asked, notify, watchdog_interval
 from nftrtsp.rtsp.publish import Publisher
 
+NAME = "nftrtsp helper"
 _NICENESS = -15
+_LOOK = 5.0  # seconds between looks at what the log was spared
 _REFUSED_KEPT = 64  # boxes whose last refusal is kept
 _PATIENCE = 5.0  # seconds for a forerunner to go, before systemd is told that it did not
 
@@ -87,7 +88,7 @@ class Service:
         self.counters = Counters()
         self._ways = ways
         self._since = time.time()
-        self._refusals = RefusalLog()
+        self._limit = LogLimit()
         self._refused: dict[str, dict[str, Any]] = {}  # by box, the oldest first
         self._stopped = False
         self._calls: dict[int, Callable[[], None]] = {}
@@ -111,12 +112,14 @@ class Service:
             self._old_handlers[number] = signal.signal(number, self._stop)
         self.watch(self._wakened, self._drain)
         self.watch(self._publisher, self._publisher.accept)
+        self.every(_LOOK, self._say_left_out)
         if interval := watchdog_interval():
             self.every(interval, _alive)
         return self
 
     def __exit__(self, *_: object) -> None:
         notify("STOPPING=1")
+        self._say_left_out(end=True)
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, self._old_niceness)
         signal.set_wakeup_fd(self._old_wakeup)
@@ -147,7 +150,7 @@ class Service:
         self.say(status)
         name = self.config.iptv.interface
         if name not in (there for _, there in socket.if_nameindex()):
-            self.say(f"warning: there is no interface {name} (iptv.interface): no film comes until there is")
+            self.warn(f"there is no interface {name} (iptv.interface): no film comes until there is")
 
     def status(self, text: str) -> None:
         """Say in one line what the helper does now, where systemd shows it."""
@@ -172,10 +175,13 @@ class Service:
                 timer.due = now + timer.every
             timer.call()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, priority: int = journal.INFO) -> None:
         """Write one line to the log (standard error, which systemd puts into the journal)."""
-        with contextlib.suppress(OSError):
-            print(f"nftrtsp helper: {text}", file=sys.stderr, flush=True)
+        journal.say(NAME, text, priority)
+
+    def warn(self, text: str) -> None:
+        """Write one line of what should not be to the log."""
+        self.say(text, journal.WARNING)
 
     def tell(self, note: Note) -> None:
         """Count, log and publish what the helper saw or did."""
@@ -195,12 +201,13 @@ class Service:
         self._refused[stb] = {"time": time.time(), "stb": stb, "port": note.port, "reason": note.reason}
 
     def _say_unless_flooded(self, note: Note, text: str) -> None:
-        if note.event in ("way-refused", "garbage") and note.stb:
-            held = self._refusals.admit(IPv4Address(note.stb).packed, time.monotonic())
-            if held is None:
-                return
-            text += f" ({held} more refusals were not logged)" if held else ""
-        self.say(text)
+        if self._limit.admit(note.stb or "", note.event, time.monotonic()):
+            self.say(text, _PRIORITIES.get(note.event, journal.INFO))
+
+    def _say_left_out(self, *, end: bool = False) -> None:
+        left_out = self._limit.left_out(time.monotonic(), end=end)
+        if left_out is not None:
+            self.warn(told(left_out, self._name(left_out.asker) if left_out.asker else ""))
 
     def _name(self, stb: str) -> str:
         name = self.config.stb_name(IPv4Address(stb))
@@ -247,6 +254,31 @@ _COUNTED = {
     "rewrite": "rewritten",
     "overrun": "overruns",
 }
+
+
+_PRIORITIES = {
+    "way-refused": journal.WARNING,
+    "garbage": journal.WARNING,
+    "overrun": journal.WARNING,
+    "response": journal.NOTICE,
+}
+
+_LINES = {
+    "way-open": "ways opened",
+    "way-closed": "ways closed",
+    "way-refused": "refusals",
+    "garbage": "of what is not RTSP",
+    "rewrite": "requests rewritten",
+    "overrun": "of packets not seen",
+    "response": "of servers that refuse",
+}
+
+
+def told(left_out: LeftOut, asker: str) -> str:
+    """Return what the log says of the lines that it was spared; ``asker`` caused most of them."""
+    kinds = ", ".join(f"{count:,} {_LINES.get(kind, kind)}" for kind, count in sorted(left_out.kinds.items()))
+    text = f"{left_out.lines:,} lines of the last {left_out.seconds:.0f} s were left out of the log: {kinds}"
+    return f"{text}; {left_out.of_asker:,} of them by {asker}" if asker else text
 
 
 def _alive() -> None:

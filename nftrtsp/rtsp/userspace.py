@@ -73,7 +73,7 @@ class UserspaceHelper:
         try:
             self.openings.tidier.learn()
         except NftrtspError as error:
-            service.say(f"conntrack cannot be listed: {error}")
+            service.warn(f"conntrack cannot be listed: {error}")
         self._beaten = time.monotonic()
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class UserspaceHelper:
             self._keep_enabled()
         self._tell()
         if self.openings.tidier.error is not None:
-            self.service.say(f"media flows could not be ended: {self.openings.tidier.error}")
+            self.service.warn(f"media flows could not be ended: {self.openings.tidier.error}")
             self.openings.tidier.error = None
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
@@ -257,4 +257,4 @@ def _raise_expect_max(config: Config, service: Service) -> None:
     except FileNotFoundError:  # the service does not see it: its unit raises it first
         return
     except (OSError, ValueError):  # a network namespace may not: it is the machine's
-        service.say(f"{_EXPECT_MAX} is below {wanted} and could not be raised; ways beyond it are refused")
+        service.warn(f"{_EXPECT_MAX} is below {wanted} and could not be raised; ways beyond it are refused")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from nftrtsp.netlink import wire
 from nftrtsp.rtsp.adoption import Left
 from nftrtsp.rtsp.inscription import comment, read_comment
-from nftrtsp.rtsp.log_limit import RefusalLog
 from nftrtsp.rtsp.nflog import asker, payloads
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
@@ -123,17 +122,6 @@ def test_what_somebody_else_wrote_is_left_alone() -> None:
         "192.168.1.200:1 172.26.83.10:554 a b c",
     ):
         assert read_comment(text) is None
-
-
-def test_refusals_are_logged_at_a_limited_rate_for_each_asker() -> None:
-    log = RefusalLog(burst=3, every=10)
-    assert [log.admit(STB, 0.0) for _ in range(5)] == [0, 0, 0, None, None]
-    assert log.admit(SERVER, 0.0) == 0
-    assert log.admit(STB, 10.0) == 2
-    assert log.admit(STB, 11.0) is None
-    for number in range(5000):
-        log.admit(number.to_bytes(4, "big"), 12.0)
-    assert len(log._state) <= log.askers
 
 
 def test_the_log_says_why() -> None:
