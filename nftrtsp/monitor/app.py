@@ -14,7 +14,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from nftrtsp.monitor.feed import Feed
+from nftrtsp.monitor.feed import Feed, Live, Playback
 from nftrtsp.monitor.keys import MAIN, PANES, REPLAY
 from nftrtsp.monitor.screens.main import Main
 from nftrtsp.monitor.theme import DARK, LIGHT
@@ -36,6 +36,8 @@ class Monitor(App[None]):
             os.environ.pop("NO_COLOR", None)  # Textual heeds it even when it is empty
         super().__init__()
         self.feed = feed
+        self.live = feed if isinstance(feed, Live) else None
+        self.playback = feed if isinstance(feed, Playback) else None
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = LIGHT.name if light else DARK.name
@@ -78,7 +80,7 @@ class Monitor(App[None]):
         if main is None or not isinstance(screen, Main):
             yield from super().get_system_commands(screen)
             return
-        keys = [*MAIN, *PANES, *(REPLAY if self.feed.position else ())]
+        keys = [*MAIN, *PANES, *(REPLAY if self.playback else ())]
         for key in keys:
             if not key.action.startswith("app."):
                 yield SystemCommand(key.label, f"{key.help}  ({key.sign})", self._command(main, key.action))

@@ -28,7 +28,6 @@ from nftrtsp.conntrack.table import Table
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
 from nftrtsp.errors import NftrtspError, PrivilegeError
 from nftrtsp.films.household import Guesses
-from nftrtsp.monitor.feed import Position
 from nftrtsp.monitor.gauge import GaugeReader
 from nftrtsp.monitor.news import Began, Checked, Heard, HelperLeft, Listed, News, Told
 from nftrtsp.monitor.observer import MOST_FLOWS, Observer
@@ -52,8 +51,6 @@ class LiveFeed:
     ``config`` None shows all flows. Raises :class:`PrivilegeError` when the kernel may not be asked, so that
     it is said before the screen opens; :class:`StateError` when ``record`` cannot be written.
     """
-
-    position: Position | None = None
 
     def __init__(
         self,
@@ -114,18 +111,6 @@ class LiveFeed:
         """Compare the ruleset again."""
         if self._watch is not None:
             self._watch.ask()
-
-    def seek(self, seconds: float) -> None:
-        """Live is live."""
-
-    def go(self, share: float) -> None:
-        """Live is live."""
-
-    def hold(self, standing: bool) -> None:
-        """Live is live; the screen can stand still."""
-
-    def faster(self, steps: int) -> None:
-        """Live is live."""
 
     def _post(self, news: Checked) -> None:
         self._inbox.put(news)

@@ -6,7 +6,6 @@ import threading
 import time
 from pathlib import Path
 
-from nftrtsp.conntrack.flow import Flow
 from nftrtsp.errors import NftrtspError
 from nftrtsp.monitor.feed import Position
 from nftrtsp.monitor.news import News
@@ -79,7 +78,7 @@ class Replay:
             self.latest = self._observer.snapshot(self._time)
 
     @property
-    def position(self) -> Position | None:
+    def position(self) -> Position:
         """Where it stands."""
         return Position(self._clock, 0.0, self._recording.length, self._speed, self._standing)
 
@@ -115,10 +114,3 @@ class Replay:
     def faster(self, steps: int) -> None:
         """Double or halve the speed."""
         self._speed = max(_SLOWEST, min(_FASTEST, self._speed * 2.0**steps))
-
-    def delete(self, flow: Flow) -> str:
-        """A recording is not changed."""
-        return f"a recording cannot be changed: flow {flow.id} stays"
-
-    def check_ruleset(self) -> None:
-        """There is none here."""

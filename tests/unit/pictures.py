@@ -13,8 +13,8 @@ from pathlib import Path
 
 import nftrtsp.monitor
 from nftrtsp.monitor.app import Monitor
-from nftrtsp.monitor.feed import StillFeed
 from nftrtsp.monitor.replay import Replay
+from tests.unit.still import StillLive
 
 DEMO = Path(nftrtsp.monitor.__file__).parent / "demo.nftr"
 FOLDER = Path(__file__).parents[2] / "docs/pictures"
@@ -32,7 +32,7 @@ async def picture(seconds: float, size: tuple[int, int], keys: tuple[str, ...], 
     """Return the screen as SVG, the same bytes each time."""
     replay = Replay(DEMO)
     replay.seek(seconds)
-    app = Monitor(StillFeed(replay.latest), light=light)
+    app = Monitor(StillLive(replay.latest), light=light)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         await pilot.press(*keys)

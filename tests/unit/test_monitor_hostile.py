@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from nftrtsp.monitor.app import Monitor
-from nftrtsp.monitor.feed import StillFeed
 from tests.unit.monitor_scenes import Watched
 from tests.unit.scenes import BOX, control, media
+from tests.unit.still import StillLive
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
 MARKUP = "[/bold][red]x[@click=app.quit]"
@@ -59,7 +59,7 @@ def test_no_made_up_text_reaches_the_terminal_as_it_is(screen: str) -> None:
     house = hostile()
 
     async def look() -> list[str]:
-        app = Monitor(StillFeed(house.snapshot(3.0)))
+        app = Monitor(StillLive(house.snapshot(3.0)))
         async with app.run_test(size=(240, 60)) as pilot:
             for key in KEYS[screen]:
                 await pilot.press(key)

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
 from nftrtsp.monitor.app import Monitor
-from nftrtsp.monitor.feed import Position, StillFeed
+from nftrtsp.monitor.feed import Position
 from nftrtsp.monitor.keys import MAIN, PANES, REPLAY
 from nftrtsp.monitor.screens.difference import Difference
 from nftrtsp.monitor.screens.export import Export
@@ -28,8 +28,10 @@ from nftrtsp.monitor.widgets.rows import Rows
 from nftrtsp.monitor.widgets.table import Table
 from tests.unit.monitor_scenes import drifted, evening, many_flows
 from tests.unit.scenes import BOX, BOX2, packed
+from tests.unit.still import StillLive, StillPlayback
 
-Stage = tuple[Pilot[None], Main, StillFeed]
+Stage = tuple[Pilot[None], Main, StillLive]
+ReplayStage = tuple[Pilot[None], Main, StillPlayback]
 
 
 @asynccontextmanager
@@ -37,7 +39,7 @@ async def stage(
     scene: Callable[..., Any] = evening, size: tuple[int, int] = (120, 36)
 ) -> AsyncIterator[Stage]:
     house = scene()
-    feed = StillFeed(house.snapshot(house.gauge.monotonic))
+    feed = StillLive(house.snapshot(house.gauge.monotonic))
     app = Monitor(feed)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
@@ -299,11 +301,11 @@ async def test_clicks_on_tabs_headers_and_keys_work() -> None:
 
 
 @pytest.fixture
-def replay_stage() -> Callable[[], AbstractAsyncContextManager[Stage]]:
+def replay_stage() -> Callable[[], AbstractAsyncContextManager[ReplayStage]]:
     @asynccontextmanager
-    async def make() -> AsyncIterator[Stage]:
+    async def make() -> AsyncIterator[ReplayStage]:
         house = evening()
-        feed = StillFeed(house.snapshot(60.0), Position(30.0, 0.0, 60.0, 1.0, standing=False))
+        feed = StillPlayback(house.snapshot(60.0), Position(30.0, 0.0, 60.0, 1.0, standing=False))
         app = Monitor(feed)
         async with app.run_test(size=(120, 36)) as pilot:
             await pilot.pause()
@@ -314,14 +316,13 @@ def replay_stage() -> Callable[[], AbstractAsyncContextManager[Stage]]:
 
 
 async def test_brackets_seek_and_angles_change_the_speed(
-    replay_stage: Callable[[], AbstractAsyncContextManager[Stage]],
+    replay_stage: Callable[[], AbstractAsyncContextManager[ReplayStage]],
 ) -> None:
     async with replay_stage() as (pilot, _main, feed):
         await pilot.press("left_square_bracket", "right_square_bracket")
         await pilot.press("left_curly_bracket", "right_curly_bracket")
         assert feed.sought == [-10, 10, -60, 60]
         await pilot.press("greater_than_sign")
-        assert feed.position is not None
         assert feed.position.speed == 2.0
         await pilot.press("less_than_sign", "less_than_sign", "space")
         assert feed.position.speed == 0.5
@@ -329,7 +330,7 @@ async def test_brackets_seek_and_angles_change_the_speed(
 
 
 async def test_a_click_on_the_bar_goes_there(
-    replay_stage: Callable[[], AbstractAsyncContextManager[Stage]],
+    replay_stage: Callable[[], AbstractAsyncContextManager[ReplayStage]],
 ) -> None:
     async with replay_stage() as (pilot, _main, feed):
         await pilot.click("#replay", offset=(60, 0))
@@ -338,12 +339,12 @@ async def test_a_click_on_the_bar_goes_there(
 
 
 async def test_a_recordings_flows_cannot_be_deleted(
-    replay_stage: Callable[[], AbstractAsyncContextManager[Stage]],
+    replay_stage: Callable[[], AbstractAsyncContextManager[ReplayStage]],
 ) -> None:
-    async with replay_stage() as (pilot, main, feed):
+    async with replay_stage() as (pilot, main, _feed):
         await pilot.press("2", "x")
         assert pilot.app.screen is main
-        assert not feed.deleted
+        assert [note.message for note in pilot.app._notifications] == ["a recording cannot be changed"]
 
 
 async def test_the_selected_row_stays_selected_and_in_its_place_while_rows_come() -> None:

@@ -13,8 +13,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from nftrtsp.monitor.app import Monitor
-from nftrtsp.monitor.feed import Position, StillFeed
+from nftrtsp.monitor.feed import Position
 from tests.unit.monitor_scenes import SCENES, Watched
+from tests.unit.still import StillLive, StillPlayback
 
 Compare = Callable[..., bool]
 
@@ -23,7 +24,9 @@ sizes = pytest.mark.parametrize("size", SIZES)
 
 
 def app_of(house: Watched, *, light: bool = False, position: Position | None = None) -> Monitor:
-    return Monitor(StillFeed(house.snapshot(house.gauge.monotonic), position), light=light)
+    snapshot = house.snapshot(house.gauge.monotonic)
+    feed = StillPlayback(snapshot, position) if position else StillLive(snapshot)
+    return Monitor(feed, light=light)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -11,8 +10,8 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Input
 
-from nftrtsp.monitor import columns, fields, search, view
-from nftrtsp.monitor.feed import Feed
+from nftrtsp.monitor import columns, fields, panes, search, view
+from nftrtsp.monitor.feed import Feed, Live
 from nftrtsp.monitor.keys import MAIN, PANES, REPLAY
 from nftrtsp.monitor.snapshot import EMPTY, FlowView, Snapshot
 from nftrtsp.monitor.widgets.keyline import KeyLine
@@ -25,23 +24,6 @@ from nftrtsp.monitor.widgets.topline import TopLine
 
 if TYPE_CHECKING:
     from nftrtsp.monitor.app import Monitor
-
-TABS = (
-    ("Sessions", "Sess"),
-    ("Flows", "Flows"),
-    ("Expectations", "Exp"),
-    ("Events", "Ev"),
-    ("Problems", "Prob"),
-)
-_PANES = ("sessions", "flows", "ways", "events", "problems")
-
-_EMPTY = {
-    "sessions": "No film yet\nWhen a set-top box asks for one, its steps appear here.",
-    "flows": "No flows\nNo set-top box talks to an RTSP server, and no film comes.",
-    "ways": "No port is open for a film\nA helper opens one at SETUP and closes it at TEARDOWN.",
-    "events": "No events yet\nWhat the kernel and the helper report is written here.",
-    "problems": "✓ No problems\nNothing is wrong that this monitor can see.",
-}
 
 #: The screen is drawn anew at most so often a second.
 REDRAWS = 8
@@ -80,7 +62,7 @@ class Main(Screen[None]):
         with Container(id="body"):
             yield Listing(id="boxes")
             with Vertical(id="right"):
-                yield TabBar(TABS)
+                yield TabBar(tuple((pane.title, pane.short) for pane in panes.PANES))
                 yield Input(placeholder="filter: box, address, port, state", id="filter")
                 with ContentSwitcher(initial="sessions", id="pane"):
                     yield Listing(id="sessions")
@@ -89,12 +71,12 @@ class Main(Screen[None]):
                     yield Table(columns.EVENTS, lambda item: item.number, follow=True, id="events")
                     yield Listing(id="problems")
         yield ReplayBar()
-        yield KeyLine((*MAIN, *PANES, *(REPLAY if self.feed.position else ())))
+        yield KeyLine((*MAIN, *PANES, *(REPLAY if self._monitor.playback else ())))
 
     def on_mount(self) -> None:
         """Begin to draw."""
-        for pane, text in _EMPTY.items():
-            self.query_one(f"#{pane}", Rows).empty = text
+        for pane in panes.PANES:
+            self.query_one(f"#{pane.name}", Rows).empty = pane.empty
         self.query_one("#boxes").focus()
         self.update_from_feed()
         self.set_interval(1 / REDRAWS, self.update_from_feed)
@@ -107,7 +89,8 @@ class Main(Screen[None]):
         if feed.failure is not None:
             self.app.exit()
             return
-        self.query_one(ReplayBar).show(feed.position)
+        playback = self._monitor.playback
+        self.query_one(ReplayBar).show(playback.position if playback else None)
         latest = feed.latest
         if self.frozen or latest.serial == self.snapshot.serial:
             return
@@ -142,24 +125,17 @@ class Main(Screen[None]):
         cursor = self.query_one("#boxes", Listing).cursor
         return cursor if isinstance(cursor, bytes) else None
 
-    def _rows(self, name: str) -> list[Any]:
-        """Return the rows of a pane, filtered."""
-        snapshot = self.snapshot
-        every: Sequence[Any] = {
-            "sessions": snapshot.films,
-            "flows": snapshot.flows,
-            "ways": snapshot.ways,
-            "events": snapshot.events,
-            "problems": snapshot.problems,
-        }[name]
+    def _rows(self) -> list[Any]:
+        """Return the rows of the pane that is seen, filtered."""
+        every = panes.PANES[self._tab].rows(self.snapshot)
         typed, box = self._typed.lower().split(), self.box
         if not typed and box is None:
             return list(every)
         return [item for item in every if search.matches(item, typed, box)]
 
     def _draw_pane(self) -> None:
-        name, now = _PANES[self._tab], self.snapshot.time
-        rows = self._rows(name)
+        name, now = panes.PANES[self._tab].name, self.snapshot.time
+        rows = self._rows()
         pane = self.query_one(f"#{name}", Rows)
         if isinstance(pane, Table):
             pane.show(rows, now)
@@ -171,8 +147,7 @@ class Main(Screen[None]):
 
     def _draw_tabs(self, shown: int) -> None:
         snapshot = self.snapshot
-        live = sum(film.phase.value != "ended" for film in snapshot.films)
-        counts = (live, len(snapshot.flows), len(snapshot.ways), 0, len(snapshot.problems))
+        counts = tuple(pane.count(snapshot) for pane in panes.PANES)
         grave = any(problem.grave for problem in snapshot.problems)
         name = next((box.name for box in snapshot.boxes if box.address == self.box), "")
         note = " · ".join(part for part in (name, f"/{self._typed} ({shown})" if self._typed else "") if part)
@@ -184,14 +159,14 @@ class Main(Screen[None]):
         """Show a tab; the keys follow."""
         inside = self._pane.has_focus
         self._tab = index
-        self.query_one(ContentSwitcher).current = _PANES[index]
+        self.query_one(ContentSwitcher).current = panes.PANES[index].name
         self._draw_pane()
         if inside or index:
             self._pane.focus()
 
     @property
     def _pane(self) -> Rows:
-        return self.query_one(f"#{_PANES[self._tab]}", Rows)
+        return self.query_one(f"#{panes.PANES[self._tab].name}", Rows)
 
     @property
     def _rows_in_use(self) -> Rows:
@@ -213,7 +188,8 @@ class Main(Screen[None]):
 
     def on_replay_bar_sought(self, message: ReplayBar.Sought) -> None:
         """A click on the replay bar."""
-        self.feed.go(message.share)
+        if playback := self._monitor.playback:
+            playback.go(message.share)
 
     # -- filter --------------------------------------------------------------------------------------------
 
@@ -261,9 +237,8 @@ class Main(Screen[None]):
 
     def action_pause(self) -> None:
         """Stand still, or go on; a replay really stands still."""
-        feed = self.feed
-        if feed.position is not None:
-            feed.hold(not feed.position.standing)
+        if playback := self._monitor.playback:
+            playback.hold(not playback.position.standing)
             return
         self.frozen = not self.frozen
         self.draw()
@@ -299,8 +274,8 @@ class Main(Screen[None]):
         from nftrtsp.monitor.export import suggest
         from nftrtsp.monitor.screens.export import Export
 
-        name = _PANES[self._tab]
-        rows = self._rows(name)
+        name = panes.PANES[self._tab].name
+        rows = self._rows()
         self.app.push_screen(
             Export(len(rows), suggest(name, self.snapshot.time)), lambda file: self._export(rows, file)
         )
@@ -320,7 +295,8 @@ class Main(Screen[None]):
         """How the ruleset differs."""
         from nftrtsp.monitor.screens.difference import Difference
 
-        self.feed.check_ruleset()
+        if live := self._monitor.live:
+            live.check_ruleset()
         self.app.push_screen(Difference(self.snapshot.ruleset))
 
     def action_delete(self) -> None:
@@ -329,7 +305,8 @@ class Main(Screen[None]):
         if not isinstance(item, FlowView):
             self.notify("select a flow in tab 2 first", severity="warning", timeout=3)
             return
-        if self.feed.position is not None:
+        live = self._monitor.live
+        if live is None:
             self.notify("a recording cannot be changed", severity="warning", timeout=3)
             return
         from nftrtsp.monitor.observer import flow_text
@@ -338,11 +315,11 @@ class Main(Screen[None]):
         text = (
             f"Delete this flow from conntrack?\n\n{flow_text(item.flow)}\n\nIts next packet is judged anew."
         )
-        self.app.push_screen(Ask("delete a flow", text, "Delete"), lambda yes: self._delete(item, yes))
+        self.app.push_screen(Ask("delete a flow", text, "Delete"), lambda yes: self._delete(live, item, yes))
 
-    def _delete(self, item: FlowView, yes: bool | None) -> None:
+    def _delete(self, live: Live, item: FlowView, yes: bool | None) -> None:
         if yes:
-            self.notify(self.feed.delete(item.flow), markup=False, timeout=4)
+            self.notify(live.delete(item.flow), markup=False, timeout=4)
 
     def action_picture(self) -> None:
         """Write a picture of the screen."""
@@ -364,8 +341,10 @@ class Main(Screen[None]):
 
     def action_seek(self, seconds: int) -> None:
         """Replay: go on or back."""
-        self.feed.seek(float(seconds))
+        if playback := self._monitor.playback:
+            playback.seek(float(seconds))
 
     def action_faster(self, steps: int) -> None:
         """Replay: another speed."""
-        self.feed.faster(steps)
+        if playback := self._monitor.playback:
+            playback.faster(steps)
