@@ -1,4 +1,4 @@
-"""The panes of the main screen: what each is called and lists, and what it says when that is nothing. Pure."""
+"""The panes of the main screen: what each is called and lists, and what it says when it is empty. Pure."""
 
 from __future__ import annotations
 
