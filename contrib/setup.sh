@@ -55,6 +55,7 @@ uninstall_here() {
 # The helper is not root. Of what an earlier version left, its config may be closed to others; its run directory systemd
 # gives to the new user, and its state directory was root's alone and stays so.
 add_user() {
+  command -v systemd-sysusers >/dev/null || { say "no systemd here, so no user $user for its units"; return 0; }
   mkdir -p "$(dirname "$sysusers")"
   install -m 644 contrib/systemd/nftrtsp.sysusers "$sysusers"
   systemd-sysusers "$sysusers"
