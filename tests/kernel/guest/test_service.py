@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +73,8 @@ def test_the_helper_and_its_watchdog_have_one_capability_and_a_user_of_their_own
         for name in ("CapEff", "CapPrm", "CapBnd"):
             assert int(facts[name][0], 16) == 1 << CAP_NET_ADMIN, name
         assert (facts["NoNewPrivs"], facts["Seccomp"]) == (["1"], ["2"])
+        assert machine.run(f"ps -o ni= -p {pid}") == "-15"
+    assert machine.run("stat -c %U:%a /var/lib/nftrtsp") == "root:700"
     assert machine.run("stat -c %U:%G:%a /run/nftrtsp/helper.sock") == "nftrtsp:nftrtsp:660"
 
 
@@ -143,7 +148,20 @@ def test_the_other_kind_of_helper_serves_in_the_same_sandbox(
     machine.run(f"systemctl restart {systemd.HELPER}")
     assert machine.is_active(), machine.journal()
     plays(router, PORT + 12)
+
+
+def test_the_way_back_is_taken_in_the_sandbox_too(router: Router, machine: systemd.Systemd) -> None:
+    """Not confirmed in time, and nobody was there to take it back: for pinhole, as before it."""
+    router.lab.router.nftrtsp("apply", "--yes", "--helper", "userspace", "--confirm-within", "600")
+    trial = router.lab.state_dir / "trial.armed"
+    kind, pid = (trial / "lifeline").read_text().split()
+    assert kind == "process"
+    os.kill(int(pid), signal.SIGKILL)
+    facts = json.loads((trial / "trial.json").read_text())
+    (trial / "trial.json").write_text(json.dumps({**facts, "ends": 1.0}))
     machine.run(f"systemctl restart {systemd.RESTORE}")
+    assert "not confirmed in time; went back now" in machine.journal()
+    assert not trial.exists()
     plays(router, PORT + 14)
 
 
