@@ -264,11 +264,11 @@ _PRIORITIES = {
 }
 
 _LINES = {
-    "way-open": "ways opened",
-    "way-closed": "ways closed",
-    "way-refused": "refusals",
+    "way-open": "of ports opened",
+    "way-closed": "of ports closed",
+    "way-refused": "of refusals",
     "garbage": "of what is not RTSP",
-    "rewrite": "requests rewritten",
+    "rewrite": "of requests rewritten",
     "overrun": "of packets not seen",
     "response": "of servers that refuse",
 }
