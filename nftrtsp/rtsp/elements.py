@@ -18,8 +18,8 @@ from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap
 
 _REST = 1.0  # seconds without another try after the kernel has refused all that could be asked
 _MARGIN = 1.0  # seconds before its end from which an element counts as gone: the kernel's clock is another
-#: Elements that are written again in one transaction: 1.5 ms, which is as long as anybody has to wait for it.
-AT_ONCE = 256
+#: Elements that are written again in one transaction: 1 ms, in which others wait.
+AT_ONCE = 128
 
 
 class _Written(msgspec.Struct, gc=False):
@@ -131,7 +131,7 @@ class Elements:
 
     def _add(self, wanted: Pinhole, now: float) -> None:
         if self._refused is not None and now < self._rests_until:
-            raise self._refused
+            raise self._refused.with_traceback(None)
         try:
             self.map.put(wanted)
         except KernelError as error:

@@ -46,13 +46,17 @@ class Limits(msgspec.Struct, frozen=True):
     boxes: int = 4096
 
 
+#: The box, the cost, what it is, since when it waits.
+_Item = tuple[bytes, int, T, float]
+
+
 class _Queue(Generic[T]):
     """What waits of one box, or of one share of the strangers."""
 
     __slots__ = ("aside", "bucket", "cost", "credit", "items", "listed")
 
     def __init__(self, bucket: _Bucket) -> None:
-        self.items: deque[tuple[bytes, int, T]] = deque()  # the box, the cost, what it is
+        self.items: deque[_Item[T]] = deque()
         self.cost = 0  # of all that waits
         self.credit = 0  # what may be spent in this round
         self.bucket = bucket
@@ -97,6 +101,13 @@ class Turns(Generic[T]):
     def __len__(self) -> int:
         return self._size
 
+    def has_spent(self, box: bytes, now: float) -> bool:
+        """Whether a box, or all strangers together if it is one, has used its bucket up."""
+        if not self._known(box):
+            return self._strangers.refill(now) < 0
+        own = self._own.get(box)
+        return own is not None and own.bucket.refill(now) < 0
+
     def put(self, box: bytes, size: int, item: T, now: float) -> list[tuple[bytes, T]]:
         """Let ``item``, of ``size`` bytes, wait for its box's turn.
 
@@ -107,7 +118,7 @@ class Turns(Generic[T]):
         queue = self._queue(box, now)
         if queue.cost + cost > self.limits.of_box:
             return [(box, item)]
-        queue.items.append((box, cost, item))
+        queue.items.append((box, cost, item, now))
         queue.cost += cost
         self.cost += cost
         self._size += 1
@@ -143,14 +154,23 @@ class Turns(Generic[T]):
             return self._pop(queue)
         return None
 
+    def late(self, before: float) -> list[tuple[bytes, T]]:
+        """Take out all that waits where something was put before the time ``before``, each box's in order."""
+        gone: list[tuple[bytes, T]] = []
+        for queue in (*self._prompt, *self._patient):
+            if queue.items and queue.items[0][3] < before:
+                while queue.items:
+                    gone.append(self._pop(queue))
+        return gone
+
     def clear(self, box: bytes) -> list[T]:
         """Take out all that waits of ``box``, in its order."""
         own = self._own.get(box)
         queue = own if own is not None and own.items else self._slot(box)
-        return [item for _, _, item in self._extract(queue, box)]
+        return [one[2] for one in self._extract(queue, box)]
 
     def _pop(self, queue: _Queue[T]) -> tuple[bytes, T]:
-        box, cost, item = queue.items.popleft()
+        box, cost, item, _ = queue.items.popleft()
         queue.cost -= cost
         self.cost -= cost
         self._size -= 1
@@ -188,13 +208,13 @@ class Turns(Generic[T]):
     def _slot(self, box: bytes) -> _Queue[T]:
         return self._slots[hash((self._salt, box)) % _SLOTS]
 
-    def _extract(self, queue: _Queue[T], box: bytes) -> list[tuple[bytes, int, T]]:
+    def _extract(self, queue: _Queue[T], box: bytes) -> list[_Item[T]]:
         if not queue.items:
             return []
         mine = [one for one in queue.items if one[0] == box]
         if mine:
             queue.items = deque(one for one in queue.items if one[0] != box)
-            spent = sum(cost for _, cost, _ in mine)
+            spent = sum(one[1] for one in mine)
             queue.cost -= spent
             self.cost -= spent
             self._size -= len(mine)

@@ -36,6 +36,7 @@ from nftrtsp.rtsp.ways import Connection, Way, Ways, way_record
 LONGEST_WAIT = 0.3
 _MOST_WAITING = 64  # packets of one direction
 _MOST_LINKS = 8192
+_MOST_MET = 1024  # boxes
 
 Tell = Callable[[Note], None]
 
@@ -71,6 +72,8 @@ class Gate:
         self.tell = tell
         self.rewritten = 0  # packets that went on changed
         self._now = 0.0
+        self._met: OrderedDict[bytes, None] = OrderedDict()
+        self._packet: Queued | None = None  # the one that is being read
         self._links: OrderedDict[bytes, Link] = OrderedDict()
         self._held: set[tuple[bytes, bool]] = set()
         self._later: list[tuple[Link, Dialogue, Way, Note | None]] = []
@@ -100,9 +103,11 @@ class Gate:
         if packet.flags & ACK and link.sides[not queued.reply].overlay:
             link.sides[not queued.reply].overlay.acknowledged(packet.ack)
         router = link.router if self.rewrite_destination else None
+        self._packet = queued
         dialogue, actions = self.dialogues.receive(
             _before_nat(packet, link, queued.reply), now, rewrite_destination=router
         )
+        self._packet = None
         if dialogue is not None and dialogue.claims and not known:
             self._reopen(link, dialogue)
         if not side.waiting:
@@ -121,6 +126,24 @@ class Gate:
             self._held.add((queued.key, queued.reply))
             return verdicts
         return verdicts + self._let_go(link, queued, queued.reply)
+
+    def confirm(self, connection: Connection) -> bool:
+        """Whether conntrack knows a connection as one that both ends take part in; only then it may ask.
+
+        The packet that is being read brings its entry along; where that says too little, conntrack is asked.
+        """
+        told = self._packet.is_established() if self._packet is not None else None
+        if not (self.openings.is_established(connection) if told is None else told):
+            return False
+        self._met[connection.client] = None
+        self._met.move_to_end(connection.client)
+        if len(self._met) > _MOST_MET:
+            self._met.popitem(last=False)
+        return True
+
+    def has_met(self, box: bytes) -> bool:
+        """Whether conntrack has vouched for a connection of the box with this packed address."""
+        return box in self._met
 
     def _is_idle(self, link: Link, side: Side, packet: Packet, reply: bool) -> bool:
         """Take a packet if it can go on at once, as it is, and asks for nothing; return whether it was taken.
@@ -234,7 +257,9 @@ class Gate:
                 record = self.record(action.way)
                 self._close(action.way, cut=action.cut)
                 self.tell(msgspec.structs.replace(action.note, way=record))
-            elif link is not None and dialogue is not None:
+            elif link is None or dialogue is None:
+                continue
+            elif action.new or not self.openings.is_fresh(action.way, link.master, self._now):
                 self._open(link, dialogue, action.way, action.note)
         if link is not None and dialogue is not None and dialogue.closed:
             for way in list(self.ways.of(link.connection.client).values()):

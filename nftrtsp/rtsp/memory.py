@@ -16,6 +16,7 @@ from nftrtsp.rtsp import rundir
 from nftrtsp.rtsp.ways import Way
 
 _FILE = "userspace-ways.json"
+_LARGEST = 8 << 20  # bytes; of 65,535 ways with long sessions
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -36,7 +37,8 @@ class Memory:
     def read(self) -> dict[int, Remembered]:
         """Return what was remembered, by public port."""
         try:
-            known = msgspec.json.decode(self.path.read_bytes(), type=list[Remembered])
+            with self.path.open("rb") as file:
+                known = msgspec.json.decode(file.read(_LARGEST), type=list[Remembered])
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return {}
         return {one.port: one for one in known}

@@ -15,6 +15,7 @@ from pathlib import Path
 from nftrtsp.errors import BusyError, KernelError, MalformedError, PrivilegeError, UnsupportedError
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.socket import open_netlink, widen
+from nftrtsp.rtsp.packet import ACK, SYN
 
 _PACKET = 0  # NFULNL_MSG_*
 _CONFIG = 1
@@ -149,6 +150,12 @@ def payloads(data: bytes, prefix: bytes) -> Iterator[bytes]:
                 start, end = parts[_PAYLOAD]
                 yield data[start:end]
         position += size + 3 & ~3
+
+
+def is_start(copy: bytes) -> bool:
+    """Whether an IPv4 packet with TCP, as :func:`asker` took it, is the SYN that begins a connection."""
+    flags = (copy[0] & 0x0F) * 4 + 13
+    return len(copy) > flags and copy[flags] & (SYN | ACK) == SYN
 
 
 def asker(copy: bytes, ports: Container[int]) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from nftrtsp.conntrack import attribute as cta
-from nftrtsp.conntrack.flow import IPS_CONFIRMED
+from nftrtsp.conntrack.flow import IPS_CONFIRMED, protocol_state
 from nftrtsp.conntrack.tuple import Tuple, decode_tuple
 from nftrtsp.errors import BusyError, MalformedError, UnsupportedError
 from nftrtsp.netlink import wire
@@ -31,6 +31,7 @@ from nftrtsp.netlink.wire import (
     text,
 )
 from nftrtsp.privilege import is_network_admin
+from nftrtsp.rtsp.witness import is_established
 
 NFQNL_MSG_PACKET = 0
 NFQNL_MSG_VERDICT = 1
@@ -76,6 +77,7 @@ MAX_WAITING = 16384
 #: MAX_WAITING is reached, so what passes unseen shows as ENOBUFS and is counted.
 RECEIVE_BUFFER = 8 << 20
 
+_IPV4_SOURCE = struct.pack("=HH", 8, cta.CTA_IP_V4_SRC)  # of 8 bytes with its head
 _PACKET_HDR = struct.Struct("!IHB")
 _VERDICT_HDR = struct.Struct("!II")
 _LARGEST_DATAGRAM = 1 << 17
@@ -98,6 +100,26 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     reply: bool
     gso: bool
     confirmed: bool = True
+
+    @property
+    def box(self) -> bytes:
+        """The packed address that the connection was begun from; b"" without an entry of IPv4."""
+        # The key begins with CTA_TUPLE_ORIG: the heads of CTA_TUPLE_IP and CTA_IP_V4_SRC, then the address.
+        return self.key[8:12] if self.key[4:8] == _IPV4_SOURCE else b""
+
+    def is_established(self) -> bool | None:
+        """Whether conntrack saw both ends of the connection and neither end it; None: the entry is silent."""
+        try:
+            found = wire.spans(self.ct, 0, len(self.ct))
+            status = wire.number(self.ct, found, cta.CTA_STATUS, 4)
+            protoinfo = found.get(cta.CTA_PROTOINFO)
+            if status is None or protoinfo is None:
+                return None
+            return status & IPS_CONFIRMED != 0 and is_established(
+                protocol_state(self.ct[protoinfo[0] : protoinfo[1]]), status
+            )
+        except MalformedError:
+            return None
 
     def tuples(self) -> tuple[Tuple, Tuple]:
         """Decode both directions of the conntrack entry. Raises :class:`MalformedError`."""
@@ -278,13 +300,16 @@ class Queue:
                         raise
                     self.overruns += 1
                     continue
-                data = bytes(self._buffer[:size])
-                for kind, _, _, _, start, end in wire.messages(data):
-                    if kind == NLMSG_ERROR:
-                        self._note_error(data, start)
-                    elif kind == NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET:
-                        packets.append(decode_packet(data, start, end))
+                with contextlib.suppress(MalformedError):  # the kernel sends none; it would end no helper
+                    self._take(bytes(self._buffer[:size]), packets)
         return packets
+
+    def _take(self, data: bytes, packets: list[Queued]) -> None:
+        for kind, _, _, _, start, end in wire.messages(data):
+            if kind == NLMSG_ERROR:
+                self._note_error(data, start)
+            elif kind == NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET:
+                packets.append(decode_packet(data, start, end))
 
     def _note_error(self, data: bytes, start: int) -> None:
         code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
@@ -298,9 +323,19 @@ class Queue:
         size = 0
         for verdict in verdicts:
             if size + len(verdict) > _LARGEST_DATAGRAM:
-                self._socket.send(b"".join(batch))
+                self._send(b"".join(batch))
                 batch, size = [], 0
             batch.append(verdict)
             size += len(verdict)
         if batch:
-            self._socket.send(b"".join(batch))
+            self._send(b"".join(batch))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            # An error of receiving that waits on the socket comes instead, once.
+            self.overruns += 1
+            self._socket.send(data)

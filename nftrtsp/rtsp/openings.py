@@ -22,11 +22,12 @@ import msgspec
 from nftrtsp.config import Config
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat, create_expectation, delete_expectation
 from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP, IPPROTO_UDP, Tuple
+from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_UDP, Tuple
 from nftrtsp.errors import KernelError
 from nftrtsp.netlink.socket import Questions
 from nftrtsp.rtsp.tidier import Tidier
-from nftrtsp.rtsp.ways import Connection, Way
+from nftrtsp.rtsp.ways import MAX_LIFETIME, Connection, Way
+from nftrtsp.rtsp.witness import Witness, has_ended
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 NF_CT_EXPECT_PERMANENT = 0x1
@@ -34,17 +35,19 @@ NF_CT_EXPECT_PERMANENT = 0x1
 #: CTA_EXPECT_FN, best first. Source: nf_nat_sip_expected(), nf_nat_follow_master().
 FUNCTIONS = ("sip", "nat-follow-master")
 FUNCTION_MODULE = "nf_nat_sip"
-_CLOSING = frozenset({4, 5, 6, 7, 8})  # TCP_CONNTRACK_FIN_WAIT to TCP_CONNTRACK_CLOSE
 _FORGOTTEN = 60.0  # seconds; boxes say something every 20 to 30
+_REPEATS = 1.0  # seconds after which a repeated SETUP makes us look again whether its expectation is there
+_PROLONGED = 64  # expectations at most that are prolonged in one go: 5 ms in which packets wait
 _REPLY = 1  # IP_CT_DIR_REPLY: the media comes against the direction of its master
 _ANY_SOURCE = Tuple(b"\0" * 4, b"\xff" * 4, IPPROTO_UDP, 0, 0xFFFF)
 
 
 class _Kept(msgspec.Struct, gc=False):
-    """An expectation of ours, and until when (monotonic) the kernel keeps it."""
+    """An expectation of ours, until when (monotonic) the kernel keeps it, and when it was last seen to."""
 
     expectation: Expectation
     until: float
+    seen: float
 
 
 class Openings:
@@ -59,6 +62,7 @@ class Openings:
         self.policy_timeout = policy_timeout
         self._questions = Questions("conntrack")
         self._conntrack = Conntrack()
+        self._witness = Witness(self._conntrack)
         self._function = FUNCTIONS[0]
         self._kept: dict[int, _Kept] = {}
         #: Ends media flows, in a thread of its own.
@@ -91,7 +95,7 @@ class Openings:
             # What is there is none of the ways that we know: left by an earlier helper, or by hand.
             self._delete(wanted)
             wanted = self._create(wanted)
-        self._kept[way.port] = _Kept(wanted, now + self.pause)
+        self._kept[way.port] = _Kept(wanted, now + self.pause, now)
         self.tidier.opened(way)
 
     def close(self, way: Way, *, cut: bool) -> None:
@@ -102,12 +106,14 @@ class Openings:
         if kept is not None:
             self._delete(kept.expectation)
 
-    def refresh(self, ways: Iterable[Way], now: float) -> list[Way]:
-        """Prolong what is used; return the ways whose expectation has gone with its master.
+    def refresh(self, ways: Iterable[Way], now: float) -> tuple[list[Way], bool]:
+        """Prolong what is used, some of it; return the ways whose expectation has gone with its master.
 
-        A session that announced a timeout lives by its signs of life, another one by its connection.
+        Also return whether more is to be prolonged, by another call. A session that announced a timeout lives
+        by its signs of life, another one by its connection.
         """
-        gone = []
+        gone: list[Way] = []
+        asked = 0
         # Some of its time may pass first, so that one request serves many keep-alives.
         slack = min(60.0, self.pause / 4)
         for way in ways:
@@ -115,9 +121,13 @@ class Openings:
             if kept is None:
                 continue
             until = min(way.ends(self.pause), now + way.lifetime(self.pause))
-            if until - kept.until > slack and not self._refresh(kept, until, now):
-                gone.append(way)
-        return gone
+            if until - kept.until > slack:
+                if asked == _PROLONGED:
+                    return gone, True
+                asked += 1
+                if not self._refresh(kept, until, now):
+                    gone.append(way)
+        return gone, False
 
     def lifetime(self, way: Way) -> float:
         """Return for how many seconds a silent way is kept."""
@@ -132,6 +142,11 @@ class Openings:
         """Whether the expectation of ``way`` ends with that connection."""
         kept = self._kept.get(way.port)
         return kept is not None and kept.expectation.master == master
+
+    def is_fresh(self, way: Way, master: Tuple, now: float) -> bool:
+        """Whether :meth:`open` would change nothing: it was done a moment ago, and repeats cost nothing."""
+        kept = self._kept.get(way.port)
+        return kept is not None and now - kept.seen < _REPEATS and kept.expectation.master == master
 
     def listed(self) -> list[Expectation]:
         """Return the any-source expectations of helper ``rtsp`` in the kernel, earlier ones too."""
@@ -150,23 +165,20 @@ class Openings:
 
         One that conntrack has forgotten may live on: it is picked up again with its next packet.
         """
-        orig = Tuple(
-            connection.client,
-            connection.server,
-            IPPROTO_TCP,
-            connection.client_port,
-            connection.server_port,
-        )
-        flow = self._conntrack.get_flow(orig)
-        if flow is None:
-            return silent > _FORGOTTEN
-        return flow.tcp_state in _CLOSING
+        flow = self._witness.flow(connection)
+        return silent > _FORGOTTEN if flow is None else has_ended(flow)
+
+    def is_established(self, connection: Connection) -> bool:
+        """Whether conntrack knows a control connection as one that both ends take part in."""
+        return self._witness.established(connection) is not None
 
     def adopt(self, expectation: Expectation, now: float) -> None:
         """Keep an expectation that an earlier helper left as one of ours."""
         port = expectation.tuple.dport or 0
         plain = msgspec.structs.replace(expectation, timeout=0, id=0, helper=None)
-        self._kept[port] = _Kept(plain, now + expectation.timeout)
+        kept = self._kept[port] = _Kept(plain, now + expectation.timeout, now)
+        if expectation.timeout > MAX_LIFETIME:
+            self._refresh(kept, now + MAX_LIFETIME, now)
 
     def drop(self, expectation: Expectation) -> None:
         """Delete an expectation that is none of ours."""
@@ -194,7 +206,7 @@ class Openings:
             if error.errno not in (errno.ENOENT, errno.ETIME):
                 raise
             return False
-        kept.until = until
+        kept.until, kept.seen = until, now
         return True
 
     def _set_timeout(self, expectation: Expectation, timeout: int) -> None:

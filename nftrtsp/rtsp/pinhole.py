@@ -32,7 +32,7 @@ from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.elements import Elements
 from nftrtsp.rtsp.fairness import Turns
 from nftrtsp.rtsp.inscription import comment, read_comment
-from nftrtsp.rtsp.nflog import Nflog, asker
+from nftrtsp.rtsp.nflog import Nflog, asker, is_start
 from nftrtsp.rtsp.note import Note, note
 from nftrtsp.rtsp.packet import read_packet
 from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap, TableWatch
@@ -83,6 +83,7 @@ class PinholeHelper:
         self._turns_due = False
         self._flush_due = False
         self._dropped: dict[bytes, int] = {}  # copies that were not read, by box
+        self._faults: dict[str, str] = {}  # what went wrong with a packet, since the last sweep
         self._asked_about = 0  # of the dialogues that hold ways, those up to here were looked at
         self._missing = False
 
@@ -100,10 +101,11 @@ class PinholeHelper:
         for copy in self.log.receive(_COPIES):
             self.service.counters.packets += 1
             box = asker(copy, self._ports)
-            if box is None:
-                continue
+            if box is None or (is_start(copy) and self._turns.has_spent(box, now)):
+                continue  # a connection whose beginning was not seen is picked up when it says something
             for whose, _ in self._turns.put(box, len(copy), copy, now):
-                self._dropped[whose] = self._dropped.get(whose, 0) + 1
+                if whose in self._dropped or len(self._dropped) < _MET:
+                    self._dropped[whose] = self._dropped.get(whose, 0) + 1
         if self.log.overruns != overruns:
             self.service.tell(note("overrun", reason="NFLOG"))
         self._take_turns()
@@ -128,7 +130,11 @@ class PinholeHelper:
         packet = read_packet(copy)
         if packet is None:
             return
-        dialogue, actions = self.dialogues.receive(packet, now)
+        try:
+            dialogue, actions = self.dialogues.receive(packet, now)
+        except Exception as error:  # a fault of ours must not let one packet end all films
+            self._faults[type(error).__name__] = str(error)
+            return
         if actions:
             self.perform(dialogue, actions)
 
@@ -266,6 +272,9 @@ class PinholeHelper:
                 self.elements.write_again(way.port)
         self._flush_soon()
         self._say_dropped()
+        for fault, text in self._faults.items():
+            self.service.warn(f"a packet was passed over, which is a fault of this program: {fault}: {text}")
+        self._faults.clear()
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
         if self.tidier.error is not None:
@@ -353,8 +362,9 @@ class PinholeHelper:
             if not self.confirm(known.connection):
                 gone += ports
             elif refusal := adoption.refuse(self.dialogues.policy, self.ways, known.connection, ports, now):
+                if not refused:
+                    self.service.warn(f"not taken over from an earlier helper: {refusal.reason}")
                 refused += ports
-                self.service.warn(f"not taken over from an earlier helper: {refusal.reason}")
             else:
                 taken += self._take_over(known, pinholes, ports, now)
         for port in (*gone, *refused):

@@ -3,22 +3,27 @@
 It registers over nfnetlink_cthelper, is fed by NFQUEUE with the packets of helped connections, and creates
 expectations over ctnetlink. It stands in the path of RTSP, so it must never be in its way: when the queue is
 full packets pass, when it is stuck or gone its watchdog lets them pass.
+
+Packets are read off the queue at once and wait for the turn of their box (:mod:`nftrtsp.rtsp.turnstile`).
+What a box sends beyond its share goes on unread: we are no policer of RTSP. A connection is believed only
+when conntrack knows it as established in both directions.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from ipaddress import IPv4Address
 from pathlib import Path
+from socket import inet_ntoa
 from typing import Any
 
 from nftrtsp import paths
 from nftrtsp.config import Config
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.tuple import Tuple
-from nftrtsp.errors import BusyError, MalformedError, NftrtspError
-from nftrtsp.rtsp import cthelper, nfqueue
+from nftrtsp.errors import BusyError, NftrtspError
+from nftrtsp.rtsp import adoption, cthelper
+from nftrtsp.rtsp.adoption import Left
 from nftrtsp.rtsp.dialogue import Dialogue
 from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.gate import Gate
@@ -28,6 +33,7 @@ from nftrtsp.rtsp.note import Note, note
 from nftrtsp.rtsp.openings import Openings, load_function
 from nftrtsp.rtsp.policy import Policy
 from nftrtsp.rtsp.service import Service
+from nftrtsp.rtsp.turnstile import Turnstile
 from nftrtsp.rtsp.watchdog import PATIENCE, Watchdog
 from nftrtsp.rtsp.ways import Connection, Ways, counted
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
@@ -40,7 +46,9 @@ _SWEEP = 5.0  # seconds between looks at sessions and expectations
 _ASKED = 50  # connections at most that conntrack is asked about in one sweep: packets wait meanwhile
 _REST = 20  # after writing the memory down it rests for so many times as long
 _BIND_PATIENCE = 3.0  # seconds for a forerunner that was killed to let go of the queue
-_BATCH = 64  # packets between two heartbeats
+_NAMED = 3  # boxes at most that the log names for sending too much, in each sweep
+_BATCH = 1024  # datagrams at most that are read off the queue before what they say is looked at
+_LONGEST_NAMED = 3  # boxes at most that the log names for sending too much, in each sweep
 
 
 class UserspaceHelper:
@@ -54,7 +62,11 @@ class UserspaceHelper:
         self.config = config
         self.service = service
         self.ways = Ways("expectation")
-        self.dialogues = Dialogues(Policy.of(config, substitutes=True), self.ways, config.rtsp.ports)
+        policy = Policy.of(config, substitutes=True)
+        self.dialogues = Dialogues(policy, self.ways, config.rtsp.ports, confirm=self._confirm)
+        self._configured = frozenset(one.address.packed for one in config.stb)
+        self._turns_due = False
+        self._prolonging = False
         self.queue = Queue(config.rtsp.queue)
         # The queue is read before any connection is sent to it.
         self._bind()
@@ -64,6 +76,7 @@ class UserspaceHelper:
         self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
         self._notes: list[Note] = []  # to be told once packets no longer wait for us
         self.gate = Gate(config, self.dialogues, self.openings, self._note)
+        self.turnstile = Turnstile(self.gate, self._is_known)
         self._changed = True
         self._write_after = 0.0  # monotonic
         self._turn = 0  # of the connections that conntrack is asked about
@@ -88,35 +101,48 @@ class UserspaceHelper:
         return [self.gate.record(way) for way in self.ways]
 
     def packets(self) -> None:
-        """Take what the queue has and let it go on."""
+        """Read what the queue has off, then let go on whose turn it is."""
         self._beat()
         overruns = self.queue.overruns
         packets = self.queue.receive(_BATCH)
-        verdicts: list[bytes] = []
-        now = time.monotonic()
-        for packet in packets:
-            try:
-                verdicts += self.gate.receive(packet, now)
-            except MalformedError:
-                verdicts.append(nfqueue.encode_verdict(self.queue.number, packet.id))
-        self.queue.answer(verdicts)
-        self.gate.settle()
+        self.queue.answer(self.turnstile.come(packets, time.monotonic()))
         self.service.counters.packets += len(packets)
-        self.service.counters.rewritten = self.gate.rewritten
         if self.queue.overruns != overruns:
             self._note(note("overrun", reason="NFQUEUE"))
-        self._tell()
+        self._take_turns()
         if self.queue.lost:
             self._bind()
+
+    def _is_known(self, box: bytes) -> bool:
+        """Whether a box has a queue of its own; all others are strangers, and share."""
+        return box in self._configured or bool(self.ways.of(box)) or self.gate.has_met(box)
+
+    def _confirm(self, connection: Connection) -> bool:
+        return self.gate.confirm(connection)
+
+    def _take_turns(self) -> None:
+        """Do what waits, for a few milliseconds: then the loop looks at its timers and descriptors."""
+        self._turns_due = False
+        self.queue.answer(self.turnstile.serve())
+        self.gate.settle()
+        self.service.counters.rewritten = self.gate.rewritten
+        self._tell()
+        if len(self.turnstile) and not self._turns_due:
+            self._turns_due = True
+            self.service.after(0, self._take_turns)
 
     def tick(self) -> None:
         """Say that we are alive; let go what has waited for long enough."""
         self._beat()
-        verdicts = self.gate.tick(time.monotonic())
+        now = time.monotonic()
+        verdicts = self.turnstile.let_go(now)
+        verdicts += self.gate.tick(now)
         if verdicts:
             self.queue.answer(verdicts)
             self.gate.settle()
         self._tell()
+        if self._prolonging:
+            self._prolong()
         now = time.monotonic()
         if self._changed and now >= self._write_after:
             self._changed = False
@@ -129,16 +155,34 @@ class UserspaceHelper:
         self.gate.perform(self.dialogues.sweep(now), now)
         for dialogue in self._ended(now):
             self.gate.perform(dialogue.close("gone, says conntrack"), now)
+        self._prolong()
         with contextlib.suppress(NftrtspError):  # again in five seconds
-            for way in self.openings.refresh(self.ways, now):
-                self.gate.rehome(way)
             self._keep_enabled()
+        self._say_unread()
         self._tell()
         if self.openings.tidier.error is not None:
             self.service.warn(f"media flows could not be ended: {self.openings.tidier.error}")
             self.openings.tidier.error = None
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
+
+    def _prolong(self) -> None:
+        """Prolong what is used, some of it at each tick: packets wait meanwhile."""
+        self._prolonging = False
+        with contextlib.suppress(NftrtspError):  # again in five seconds
+            gone, self._prolonging = self.openings.refresh(self.ways, time.monotonic())
+            for way in gone:
+                self.gate.rehome(way)
+
+    def _say_unread(self) -> None:
+        unread, self.turnstile.unread = self.turnstile.unread, {}
+        for box, packets in sorted(unread.items(), key=lambda one: -one[1])[:_NAMED]:
+            who = inet_ntoa(box) if box else "somebody"
+            reason = f"{who} sends more than its share, {packets} packets of it went on unread"
+            self._note(note("overrun", reason=reason))
+        faults, self.turnstile.faults = self.turnstile.faults, {}
+        for fault, text in faults.items():
+            self.service.warn(f"a packet went on unread, which is a fault of this program: {fault}: {text}")
 
     def _ended(self, now: float) -> list[Dialogue]:
         """Return the dialogues that hold ways and whose connection has ended without our seeing it."""
@@ -194,22 +238,30 @@ class UserspaceHelper:
         """Take over the expectations that an earlier helper left; return how many."""
         known = self.memory.read()
         now = time.monotonic()
-        groups: dict[tuple[Connection, str | None, int | None], dict[int, Expectation]] = {}
+        groups: dict[Left, dict[int, Expectation]] = {}
         for one in self.openings.listed():
-            if one.nat is None or not self.config.may_ask(IPv4Address(one.nat.tuple.src)):
-                self.openings.drop(one)  # the configuration has changed: that box may not ask any more
+            if one.nat is None:
                 continue
             port = one.tuple.dport or 0
             memory = known.get(port, Remembered(port))
-            group = (_connection(one.master), memory.session, memory.timeout)
+            group = adoption.left(_connection(one.master), memory.session, memory.timeout)
             groups.setdefault(group, {})[port] = one
-        for (connection, session, timeout), ours in groups.items():
-            dialogue, _ = self.dialogues.begin(connection, now)
-            ports = {port: one.nat.tuple.sport or 0 for port, one in ours.items() if one.nat is not None}
-            for way in dialogue.adopt(ports, now, session=session, timeout=timeout):
-                way.router = ours[way.port].tuple.dst
-                self.openings.adopt(ours[way.port], now)
-        return sum(len(ours) for ours in groups.values())
+        return sum(self._take_over(left, ours, now) for left, ours in groups.items())
+
+    def _take_over(self, left: Left, ours: dict[int, Expectation], now: float) -> int:
+        """Go on with the ways ``ours`` of one connection, unless they may not be (any more)."""
+        ports = {port: one.nat.tuple.sport or 0 for port, one in ours.items() if one.nat is not None}
+        refusal = adoption.refuse(self.dialogues.policy, self.ways, left.connection, ports, now)
+        owners = {one.nat.tuple.src for one in ours.values() if one.nat is not None}
+        if refusal is not None or owners != {left.connection.client}:
+            for one in ours.values():
+                self.openings.drop(one)
+            return 0
+        dialogue, _ = self.dialogues.begin(left.connection, now)
+        for way in dialogue.adopt(ports, now, session=left.session, timeout=left.timeout):
+            way.router = ours[way.port].tuple.dst
+            self.openings.adopt(ours[way.port], now)
+        return len(ours)
 
 
 def run(config: Config, why: str = "") -> None:

@@ -141,10 +141,10 @@ def test_a_session_that_lives_prolongs_its_way_and_a_silent_one_does_not(stand: 
     way = stand.way(27336, 27336)
     way.claims[0].timeout = 60
     stand.open(way, now)
-    assert stand.openings.refresh([way], now + 1800) == []
+    assert stand.openings.refresh([way], now + 1800) == ([], False)
     assert stand.openings.left(way, now + 1800) == pytest.approx(1800, abs=2)
     way.claims[0].seen = now + 1800
-    assert stand.openings.refresh([way], now + 1800) == []
+    assert stand.openings.refresh([way], now + 1800) == ([], False)
     assert stand.openings.left(way, now + 1800) == pytest.approx(3600, abs=2)
 
 
@@ -154,7 +154,7 @@ def test_a_way_whose_connection_conntrack_has_forgotten_is_reported(stand: Stand
     stand.open(way, now)
     assert not stand.openings.has_ended(stand.connection, 1)
     stand.conntrack.delete_flow(stand.flow)
-    assert stand.openings.refresh([way], now + 1800) == [way]
+    assert stand.openings.refresh([way], now + 1800) == ([way], False)
     assert not stand.openings.has_ended(stand.connection, 1), "it may be picked up again"
     assert stand.openings.has_ended(stand.connection, 3600)
 

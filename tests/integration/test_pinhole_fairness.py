@@ -7,6 +7,8 @@ import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +20,12 @@ import pytest
 from nftrtsp.lab.network import Lab
 from nftrtsp.netlink.socket import open_netlink
 from nftrtsp.rtsp.pinholemap import NFNLGRP_NFTABLES
-from nftrtsp.rtsp.rewrite import checksum
 from tests.integration.test_pinhole import PORT, Call, Scene, lab, message, scene, until
 
 __all__ = ["lab", "scene"]
 pytestmark = pytest.mark.root
 
-BAR = 0.1  # seconds from a box's SETUP to its way, while another one floods
+BAR = 0.1  # seconds from a box's SETUP to its way, while another one floods, on a machine of its own
 FILMS = 40
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 
@@ -234,30 +235,44 @@ def test_what_a_map_or_an_earlier_helper_claims_is_judged_as_a_request_is(scene:
     assert scene.arrives(PORT)
 
 
-def syn(source: bytes, port: int) -> bytes:
-    """Return a SYN to the RTSP server, whole, from a made-up address."""
-    server = socket.inet_aton("172.26.83.10")
+#: Sends SYNs to the RTSP server from made-up addresses of the LAN, as fast as it can, until it is ended.
+SPOOFER = """
+import random, socket, struct
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+server = socket.inet_aton("172.26.83.10")
+packets = []
+for _ in range(30000):
+    source = bytes((192, 168, 1, random.randrange(2, 255)))
+    port = random.randrange(1024, 65536)
     tcp = struct.pack("!HHIIBBHHH", port, 554, random.getrandbits(32), 0, 0x50, 2, 1000, 0, 0)
-    total = checksum(source + server + struct.pack("!BBH", 0, 6, len(tcp)) + tcp)
+    data = source + server + struct.pack("!BBH", 0, 6, len(tcp)) + tcp
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     tcp = tcp[:16] + total.to_bytes(2, "big") + tcp[18:]
-    return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, source, server) + tcp
+    packets.append(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, source, server) + tcp)
+print(flush=True)
+while True:
+    for packet in packets:
+        try:
+            raw.sendto(packet, ("172.26.83.10", 554))
+        except OSError:
+            pass
+"""
 
 
-def spoofed(scene: Scene) -> Callable[[threading.Event], None]:
-    raw = scene.lab.stbs[2].call(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW))
-
-    def flood(stop: threading.Event) -> None:
-        with raw:
-            began, sent = time.monotonic(), 0
-            while not stop.is_set() and sent < 60_000:
-                for _ in range(20):
-                    source = bytes([192, 168, 1, random.randrange(2, 255)])
-                    with contextlib.suppress(OSError):
-                        raw.sendto(syn(source, random.randrange(1024, 65535)), ("172.26.83.10", 554))
-                sent += 20
-                time.sleep(max(0.0, began + sent / 10_000 - time.monotonic()))
-
-    return flood
+@contextlib.contextmanager
+def spoofing(scene: Scene) -> Iterator[None]:
+    """Let a third host pretend to be everybody; it is ended afterwards."""
+    spoofer = scene.lab.stbs[2].popen([sys.executable, "-c", SPOOFER], stdout=subprocess.PIPE)
+    try:
+        assert spoofer.stdout is not None
+        spoofer.stdout.readline()
+        yield
+    finally:
+        spoofer.kill()
+        spoofer.wait()
+        if spoofer.stdout is not None:
+            spoofer.stdout.close()
 
 
 def test_connections_from_made_up_addresses_hold_up_nobody(lab: Lab, tmp_path: Path) -> None:
@@ -270,7 +285,7 @@ def test_connections_from_made_up_addresses_hold_up_nobody(lab: Lab, tmp_path: P
         known.setup(PORT)
         known.answer("200 OK", "Session: 1")
         scene.helper.wait("way-open", port=PORT)
-        with flooding(scene.call(2), spoofed(scene)):
+        with spoofing(scene):
             assert held_up(scene, [known]) < BAR
             assert held_up(scene, [new]) < BAR
             assert scene.arrives(PORT)

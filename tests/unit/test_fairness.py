@@ -153,6 +153,17 @@ def test_who_becomes_known_again_and_again_has_one_bucket() -> None:
     assert [whose for whose, _ in drain(made)[:11]].count(QUIET) == 10
 
 
+def test_who_has_spent_its_bucket_is_known_and_strangers_have_one() -> None:
+    made = turns(FLOODER, QUIET, burst=4000, rate=4000)
+    fill(made, FLOODER, 11)
+    fill(made, box(5), 11)
+    drain(made)
+    assert made.has_spent(FLOODER, 0)
+    assert made.has_spent(box(6), 0), "it pays for the stranger before it"
+    assert not made.has_spent(QUIET, 0)
+    assert not made.has_spent(FLOODER, 1)
+
+
 def test_all_that_waits_of_a_box_can_be_taken_out_at_once() -> None:
     made = turns(FLOODER)
     fill(made, FLOODER, 5)
@@ -162,8 +173,18 @@ def test_all_that_waits_of_a_box_can_be_taken_out_at_once() -> None:
     assert {whose for whose, _ in drain(made)} == {box(3)}
 
 
+def test_what_has_waited_for_too_long_is_taken_out_with_all_that_follows_it() -> None:
+    made = turns(FLOODER, QUIET)
+    fill(made, FLOODER, 3, now=1)
+    fill(made, FLOODER, 2, now=2, first=3)
+    fill(made, QUIET, 2, now=2)
+    assert made.late(before=1) == []
+    assert made.late(before=1.5) == [(FLOODER, number) for number in range(5)]
+    assert drain(made, 2) == [(QUIET, 0), (QUIET, 1)]
+
+
 _STEP = st.tuples(
-    st.sampled_from(["put", "take", "know", "forget", "clear", "wait"]),
+    st.sampled_from(["put", "take", "know", "forget", "clear", "late", "wait"]),
     st.integers(1, 12),
     st.integers(0, 3000),
 )
@@ -195,6 +216,9 @@ def test_whatever_happens_nothing_is_lost_or_doubled_and_each_box_keeps_its_orde
             known.discard(whose)
         elif action == "clear":
             assert made.clear(whose) == waiting.pop(whose, [])
+        elif action == "late":
+            for gone, item in made.late(now - size / 1000):
+                assert waiting[gone].pop(0) == item
         else:
             now += size / 1000
         assert made.cost <= limits.of_all

@@ -13,11 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nftrtsp.config import parse
-from nftrtsp.conntrack.attribute import CTA_ID, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
+from nftrtsp.conntrack.attribute import (
+    CTA_ID,
+    CTA_PROTOINFO,
+    CTA_PROTOINFO_STATE,
+    CTA_PROTOINFO_TCP,
+    CTA_STATUS,
+    CTA_TUPLE_ORIG,
+    CTA_TUPLE_REPLY,
+)
+from nftrtsp.conntrack.flow import IPS_CONFIRMED, IPS_SEEN_REPLY
 from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import KernelError
 from nftrtsp.netlink import wire
-from nftrtsp.netlink.wire import be32
+from nftrtsp.netlink.wire import be32, nested, u8
 from nftrtsp.rtsp import nfqueue
 from nftrtsp.rtsp.dialogues import Dialogues
 from nftrtsp.rtsp.gate import LONGEST_WAIT, Gate
@@ -26,12 +35,21 @@ from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.openings import Openings
 from nftrtsp.rtsp.policy import Policy, no_ports
 from nftrtsp.rtsp.rewrite import checksum, replace_payload
-from nftrtsp.rtsp.ways import Way, Ways
+from nftrtsp.rtsp.ways import Connection, Way, Ways
 
 SERVER = IPv4Address("172.26.83.10").packed
 ROUTER = IPv4Address("10.214.0.2").packed
 ISN = {False: 0xFFFFFFF0, True: 5000}  # the client's numbers wrap within the first message
 SYN, ACK, FIN = 2, 16, 1
+
+
+def entry(state: int, status: int) -> bytes:
+    """Return what an entry of conntrack says of its TCP state and its status."""
+    protoinfo = nested(CTA_PROTOINFO, nested(CTA_PROTOINFO_TCP, u8(CTA_PROTOINFO_STATE, state)))
+    return protoinfo + be32(CTA_STATUS, status)
+
+
+ESTABLISHED = entry(3, IPS_CONFIRMED | IPS_SEEN_REPLY)
 
 
 class Kernel:
@@ -42,12 +60,16 @@ class Kernel:
         self.cut: list[int] = []
         self.refuse: set[int] = set()
         self.unknown: set[int] = set()  # ports of masters that conntrack does not know yet
+        self.asked: list[Connection] = []  # connections that conntrack was asked about
+        self.established = False  # what it says of them
+        self.opened = 0
 
     def open(self, way: Way, master: Tuple, router: bytes, _now: float) -> None:
         if master.sport in self.unknown:
             raise KernelError("no such connection", errno=errno.ENOENT)
         if way.port in self.refuse:
             raise KernelError("no room")
+        self.opened += 1
         way.router = router
         self.open_now[way.port] = (way.stb, way.stb_port)
 
@@ -55,6 +77,13 @@ class Kernel:
         self.open_now.pop(way.port, None)
         if cut:
             self.cut.append(way.port)
+
+    def is_fresh(self, way: Way, _master: Tuple, _now: float) -> bool:
+        return way.port in self.open_now
+
+    def is_established(self, connection: Connection) -> bool:
+        self.asked.append(connection)
+        return self.established
 
     def left(self, _way: Way, _now: float) -> float:
         return 60.0
@@ -77,13 +106,17 @@ class Bench:
         self.kernel = Kernel()
         self.notes: list[Note] = []
         self.ways = Ways("expectation")
-        dialogues = Dialogues(Policy.of(config, substitutes=True, router_ports=no_ports), self.ways, (554,))
+        policy = Policy.of(config, substitutes=True, router_ports=no_ports)
+        dialogues = Dialogues(policy, self.ways, (554,), confirm=self.confirm)
         self.gate = Gate(config, dialogues, cast(Openings, self.kernel), self.notes.append)
         self.now = 1000.0
         self.count = 0
         self.unconfirmed = False  # whether the next packets begin entries of conntrack
         self.sent: dict[int, bytes] = {}
         self.gone: dict[int, bytes] = {}  # by packet number: what went on
+
+    def confirm(self, connection: Connection) -> bool:
+        return self.gate.confirm(connection)
 
     def put(self, packet: bytes, key: bytes, ct: bytes, reply: bool) -> int:
         self.count += 1
@@ -113,13 +146,15 @@ class Bench:
 class Line:
     """One TCP connection of a set-top box through the gate."""
 
-    def __init__(self, bench: Bench, stb: str = "192.168.1.200", port: int = 40000) -> None:
+    def __init__(
+        self, bench: Bench, stb: str = "192.168.1.200", port: int = 40000, *, ct: bytes | None = None
+    ) -> None:
         self.bench, self.stb, self.port = bench, IPv4Address(stb).packed, port
         self.next = dict(ISN)
         orig = Tuple(self.stb, SERVER, 6, port, 554)
         reply = Tuple(SERVER, ROUTER, 6, 554, port)
         self.ct = encode_tuple(CTA_TUPLE_ORIG, orig) + encode_tuple(CTA_TUPLE_REPLY, reply)
-        self.ct += be32(CTA_ID, port)
+        self.ct += be32(CTA_ID, port) + (ESTABLISHED if ct is None else ct)
         self.key = self.stb + port.to_bytes(2, "big")
         self.segment(b"", reply=False, flags=SYN)
         self.next[False] = ISN[False] + 1 & 0xFFFFFFFF
@@ -389,6 +424,50 @@ def test_a_connection_that_stays_unknown_is_refused() -> None:
     bench.gate.settle()
     assert "way-refused" in bench.events()
     assert len(bench.ways) == 0
+
+
+@pytest.mark.parametrize(
+    "ct",
+    [
+        entry(3, IPS_CONFIRMED),  # a segment out of nowhere, that nobody answered
+        entry(8, IPS_CONFIRMED | IPS_SEEN_REPLY),  # one that was answered with a reset
+        b"",  # too little is said, and conntrack does not know it
+    ],
+)
+def test_a_connection_that_conntrack_does_not_vouch_for_goes_on_and_opens_nothing(ct: bytes) -> None:
+    bench = Bench()
+    line = Line(bench, ct=ct)
+    text = setup("27336")
+    assert line.read([line.segment(text)]) == text
+    assert bench.kernel.open_now == {}
+    assert not bench.gate.has_met(line.stb)
+
+
+def test_what_the_packet_says_of_its_entry_spares_the_question() -> None:
+    bench = Bench()
+    line = Line(bench)
+    line.segment(setup("27336"))
+    assert list(bench.kernel.open_now) == [27336]
+    assert bench.kernel.asked == []
+    assert bench.gate.has_met(line.stb)
+
+
+def test_where_the_packet_does_not_say_conntrack_is_asked_once() -> None:
+    bench = Bench()
+    bench.kernel.established = True
+    line = Line(bench, ct=b"")
+    for cseq in range(5):
+        line.segment(setup("27336", cseq=cseq))
+    assert list(bench.kernel.open_now) == [27336]
+    assert len(bench.kernel.asked) == 1
+
+
+def test_a_repeat_that_changes_nothing_asks_nothing_of_the_kernel() -> None:
+    bench = Bench()
+    line = Line(bench)
+    for cseq in range(100):
+        line.segment(setup("27336", cseq=cseq))
+    assert bench.kernel.opened == 1
 
 
 def test_teardown_ends_the_flows_and_an_error_only_the_way() -> None:

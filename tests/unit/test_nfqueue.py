@@ -7,11 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.conntrack.attribute import CTA_ID, CTA_STATUS, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
+from nftrtsp.conntrack.attribute import (
+    CTA_ID,
+    CTA_PROTOINFO,
+    CTA_PROTOINFO_STATE,
+    CTA_PROTOINFO_TCP,
+    CTA_STATUS,
+    CTA_TUPLE_ORIG,
+    CTA_TUPLE_REPLY,
+)
+from nftrtsp.conntrack.flow import IPS_CONFIRMED, IPS_DYING, IPS_SEEN_REPLY
 from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import MalformedError
 from nftrtsp.netlink import wire
-from nftrtsp.netlink.wire import attribute, be32, message, nested
+from nftrtsp.netlink.wire import attribute, be32, message, nested, u8
 from nftrtsp.rtsp import nfqueue, watchdog
 
 ORIG = Tuple(b"\xc0\xa8\x01\xc8", b"\xac\x1a\x53\x0a", 6, 40000, 554)
@@ -112,3 +121,32 @@ def test_a_packet_without_header_is_malformed() -> None:
 def test_any_bytes_are_a_packet_or_malformed(data: bytes) -> None:
     with contextlib.suppress(MalformedError):
         nfqueue.decode_packet(data, 0, len(data))
+
+
+def test_the_box_is_who_began_the_connection_in_either_direction() -> None:
+    assert read(packet(info=0)).box == read(packet(info=nfqueue.IP_CT_IS_REPLY)).box == ORIG.src
+    assert read(packet(orig=Tuple(b"\x20" * 16, b"\x21" * 16, 6, 40000, 554))).box == b""
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "established"),
+    [
+        (3, IPS_CONFIRMED | IPS_SEEN_REPLY, True),
+        (3, IPS_CONFIRMED, False),  # nobody has answered
+        (3, IPS_SEEN_REPLY, False),  # the entry is not in the table yet
+        (1, IPS_CONFIRMED, False),  # SYN_SENT
+        (4, IPS_CONFIRMED | IPS_SEEN_REPLY, False),  # FIN_WAIT
+        (8, IPS_CONFIRMED | IPS_SEEN_REPLY, False),  # CLOSE: reset
+        (3, IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_DYING, False),
+    ],
+)
+def test_the_entry_that_comes_with_a_packet_says_whether_its_connection_is_one(
+    state: int, status: int, established: bool
+) -> None:
+    protoinfo = nested(CTA_PROTOINFO, nested(CTA_PROTOINFO_TCP, u8(CTA_PROTOINFO_STATE, state)))
+    assert read(packet(ct=protoinfo + be32(CTA_STATUS, status))).is_established() is established
+
+
+def test_an_entry_that_says_too_little_leaves_it_open() -> None:
+    assert read(packet(ct=be32(CTA_STATUS, IPS_CONFIRMED | IPS_SEEN_REPLY))).is_established() is None
+    assert read(packet()).is_established() is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nftrtsp.netlink import wire
 from nftrtsp.rtsp.adoption import Left
 from nftrtsp.rtsp.inscription import comment, read_comment
-from nftrtsp.rtsp.nflog import asker, payloads
+from nftrtsp.rtsp.nflog import asker, is_start, payloads
 from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
 from nftrtsp.rtsp.pinholemap import messages
@@ -136,6 +136,13 @@ def test_a_copy_belongs_to_the_box_that_does_not_serve_rtsp() -> None:
     answer = request[:12] + request[16:20] + request[12:16] + request[22:24] + request[20:22] + request[24:]
     assert asker(answer, {554}) == STB
     assert asker(request, {8554}) is None
+
+
+def test_the_copy_that_begins_a_connection_is_told_by_its_flags() -> None:
+    assert is_start(segment(b"", flags=SYN))
+    assert not is_start(segment(b"", flags=SYN | ACK))
+    assert not is_start(segment(b"SETUP", flags=ACK))
+    assert not is_start(segment(b"", flags=SYN)[:33])
 
 
 @given(st.binary(max_size=60))
