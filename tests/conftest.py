@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(skip)
         if item.get_closest_marker("xdist_group") is None and _shares_a_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _shares_a_fixture(item: pytest.Item) -> bool:
