@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from nftrtsp.errors import LabError
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Stb
 from nftrtsp.lab.transport_stream import Tally
@@ -153,7 +154,11 @@ class Viewer:
         self.oracle.gives_back(time.monotonic(), self.box.address, self.seen.port)
         time.sleep(_DRAIN * registry.patience())
         self.drain()
-        for sent in self.network.provider.sessions():
+        try:
+            sessions = self.network.provider.sessions()
+        except LabError as error:
+            raise NoFilmError(str(error)) from None
+        for sent in sessions:
             if sent.session == self.session:
                 self.seen.sent = sent.datagrams
         self.seen.arrived = self.tally.datagrams

@@ -78,17 +78,23 @@ def attacks(scene: Scene, hosts: Network, turn: int) -> Iterator[Attack]:
     victim = ways[turn % len(ways)] if ways else None
     long = {"seconds": _PART}
     start = hosts.attack
-    # The first host of the LAN asks: what is slow to read, again and again, and a neighbour's port.
-    yield start(lan[0], "slow_heads", rate=10, **long)
-    yield start(lan[0], "repeated_setups", port=port, rate=300, **long)
-    yield start(lan[0], "repeated_setups", port=port + 10, pipelined=3000, **long)
+    # Accomplices first: the provider's own server would suffer before the helper does.
+    answers = ("plain", "wide", "more", "low", "long", "unasked")[turn % 6]
+    for server in (
+        start(outside[0], "silent_server", seconds=_PART + 10),
+        start(outside[1], "hostile_server", kind=answers, count=2000, rate=1000, **long),
+    ):
+        server.ready()
+        yield server
+    # The first host of the LAN asks: what is slow to read, again and again, and many at once.
+    yield start(lan[0], "slow_heads", server=second, rate=10, **long)
+    yield start(lan[0], "repeated_setups", server=second, port=port, rate=300, **long)
+    yield start(lan[0], "repeated_setups", server=second, port=port + 10, pipelined=3000, **long)
     # The second fills: connections, memory, tables; and says what can be read in two ways.
     own = lan[1].address
-    yield start(outside[0], "silent_server", seconds=_PART + 10)
     yield start(lan[1], "half_connections", source=own, connections=60, held=64000, rate=400, first=10000)
-    yield start(
-        lan[1], "many_connections", source=own, connections=2000, first=12000 + turn % 20 * 2000, rate=300
-    )
+    first_port = 12000 + turn % 20 * 2000
+    yield start(lan[1], "many_connections", source=own, connections=2000, first=first_port, rate=300)
     yield start(lan[1], "syn_flood", server=second, rate=150, **long)
     kinds = ("overlap", "retransmission", "lap", "wrap", "fragments", "overlapping fragments")
     kind = kinds[turn % len(kinds)]
@@ -113,9 +119,6 @@ def attacks(scene: Scene, hosts: Network, turn: int) -> Iterator[Attack]:
             "port": victim.port,
         }
         yield start(outside[0], "udp_from", rate=20, **words, **long)
-    answers = ("wide", "more", "low", "long", "unasked")[turn % 5]
-    yield start(outside[1], "hostile_server", kind=answers, count=2000, rate=1000, **long)
-    yield start(lan[0], "repeated_setups", server=second, port=port + 30, ports=1, rate=2, **long)
 
 
 def assail(scene: Scene, hosts: Network, stop: threading.Event) -> None:

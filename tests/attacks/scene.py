@@ -138,7 +138,7 @@ class Scene:
         self.helper = Helper(network, folder / "helper.log")
         self.ports = iter(range(21000, 65000, 2))
         for intruder in network.intruders:  # each may open ways to itself
-            self.oracle.asks_among(intruder.address, range(1024, 65536))
+            self.oracle.asks_among(intruder.address, range(28000, 65536))
         load_ruleset(self.lab)
         self.map = self.lab.router.call(PinholeMap)
         self.helper.start()

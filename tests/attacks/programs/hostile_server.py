@@ -2,7 +2,8 @@
 
 It hopes that the helper opens what the answer names, or keeps it open longer than anybody lives. ``kind`` is
 ``wide`` (5353-1900 for one port), ``more`` (four for one), ``low`` (80), ``long`` (a timeout of 999999999 s),
-``unasked`` (as many answers of 404 as ``count`` says that nobody asked for).
+``unasked`` (as many answers of 404 as ``count`` says that nobody asked for). A ``plain`` one answers as it should:
+it is there for attacks under which the provider's own server would suffer before the helper does.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _answer(head: str, kind: str) -> bytes:
     return lines(
         "RTSP/1.0 200 OK",
         f"CSeq: {fields.get('CSeq', '1')}",
-        "Session: hostile;timeout=999999999",
+        "Session: plain;timeout=60" if kind == "plain" else "Session: hostile;timeout=999999999",
         f"Transport: {asked}",
     )
 
