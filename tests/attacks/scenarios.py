@@ -54,6 +54,11 @@ class Outcome:
 Scenario = Callable[[Scene], Outcome]
 
 
+def _few(count: int) -> int:
+    """So many, fewer where the machine is emulated."""
+    return int(count / registry.patience())
+
+
 def _opened(scene: Scene, address: str, ports: range) -> list[int]:
     return sorted({way.port for way in scene.ways() if way.box == address and way.box_port in ports})
 
@@ -158,15 +163,15 @@ def _place(scene: Scene, film: Viewer) -> tuple[int, int]:
 
 
 def heads_that_take_long_to_read(scene: Scene) -> Outcome:
-    return _asking(scene, "slow_heads", count=28, rate=14)
+    return _asking(scene, "slow_heads", count=_few(28), rate=14)
 
 
 def three_thousand_setups_at_once(scene: Scene) -> Outcome:
-    return _asking(scene, "repeated_setups", pipelined=3000, seconds=2)
+    return _asking(scene, "repeated_setups", pipelined=_few(3000), seconds=2)
 
 
 def five_hundred_setups_a_second(scene: Scene) -> Outcome:
-    return _asking(scene, "repeated_setups", rate=500, seconds=3)
+    return _asking(scene, "repeated_setups", rate=_few(500), seconds=3)
 
 
 def _asking(scene: Scene, name: str, **words: object) -> Outcome:
@@ -184,11 +189,11 @@ def _asking(scene: Scene, name: str, **words: object) -> Outcome:
 
 
 def half_connections(scene: Scene) -> Outcome:
-    return _filling(scene, "half_connections", connections=1000, held=64000, rate=8000, stay=0.5)
+    return _filling(scene, "half_connections", connections=_few(1000), held=64000, rate=_few(8000), stay=0.5)
 
 
 def many_connections(scene: Scene) -> Outcome:
-    return _filling(scene, "many_connections", connections=8192, stay=0.5)
+    return _filling(scene, "many_connections", connections=_few(8192), rate=_few(6000), stay=0.5)
 
 
 def _filling(scene: Scene, name: str, **words: object) -> Outcome:
@@ -219,7 +224,7 @@ def _flood(scene: Scene, source: str) -> Outcome:
             "syn_flood",
             server="172.26.83.67",
             source=source,
-            rate=1500,
+            rate=_few(1500),
             seconds=2,
         ).result()
     memory = scene.helper.memory()
@@ -251,7 +256,7 @@ def _lure(scene: Scene, *kinds: str) -> Outcome:
                 # One port for one is the server's to choose; more, others' and low ones are not.
                 mine = [way for way in scene.ways() if way.box == box.address]
                 unasked |= {str(way) for way in mine if way.box_port not in _asked(scene, port)}
-                longest = max([longest, *(one.timeout for one in scene.map.dump())])
+                longest = max(longest, scene.opened.longest())
             server.end()
     figure = f"{len(unasked)} ports that nobody asked for, the longest for {longest:,.0f} s"
     return Outcome(figure, not unasked and longest <= LONGEST_WAY, beside)
@@ -323,14 +328,14 @@ def unasked_answers_of_not_found(scene: Scene) -> Outcome:
     network = scene.network
     with scene.audience() as beside:
         server = network.attack(
-            network.strangers[1], "hostile_server", kind="unasked", count=20000, seconds=20
+            network.strangers[1], "hostile_server", kind="unasked", count=_few(20000), seconds=20
         )
         server.ready()
         before = len(scene.helper.log().splitlines())
         with _lured(scene) as lured:
             heard = 0
             with contextlib.suppress(TimeoutError):
-                while heard < 20000:
+                while heard < _few(20000):
                     data = lured.recv(1 << 18)
                     heard += data.count(b"404 Not")
                     if not data:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,10 +14,10 @@ from typing import Any
 
 from nftrtsp.errors import NftrtspError
 from nftrtsp.lab import registry
-from nftrtsp.rtsp.pinholemap import PinholeMap
 from nftrtsp.rtsp.publish import Subscription
 from tests.attacks.audience import NoFilmError, Seen, Viewer
 from tests.attacks.network import MEDIA, ROUTER, Network, load_ruleset
+from tests.attacks.opened import Expectations, Opened, Pinholes
 from tests.attacks.oracle import OpenWay, Oracle
 
 _LOOK = 0.1  # seconds between looks at what is open
@@ -131,7 +130,7 @@ class Helper:
 class Scene:
     """The network with a ruleset loaded and a helper that runs; ``ways`` reads what is really open."""
 
-    def __init__(self, network: Network, folder: Path) -> None:
+    def __init__(self, network: Network, folder: Path, *, helper: str = "pinhole") -> None:
         self.network = network
         self.lab = network.lab
         self.oracle = Oracle()
@@ -139,24 +138,29 @@ class Scene:
         self.ports = iter(range(21000, 65000, 2))
         for intruder in network.intruders:  # each may open ways to itself
             self.oracle.asks_among(intruder.address, range(28000, 65536))
-        load_ruleset(self.lab)
-        self.map = self.lab.router.call(PinholeMap)
-        self.helper.start()
+        if helper == "pinhole":
+            load_ruleset(self.lab)
+            self.helper.start()
+            self.opened: Opened = Pinholes(self.lab.router)
+        else:  # the ruleset names what this helper registers
+            self.helper.start()
+            load_ruleset(self.lab)
+            self.opened = Expectations(self.lab.router)
 
     def close(self) -> None:
         """End the helper; what is open closes."""
-        self.map.close()
+        self.opened.close()
         self.helper.end()
         self.lab.router.run(["nft", "flush", "map", "inet", "nftrtsp", "pinholes"], check=False)
         self.lab.router.run(["conntrack", "-F"], check=False)
 
     def ways(self) -> list[OpenWay]:
-        """Return the elements of the kernel's map."""
-        return [OpenWay(one.port, socket.inet_ntoa(one.stb), one.stb_port) for one in self.map.dump()]
+        """Return what the kernel says is open."""
+        return self.opened.ways()
 
     def illegal(self) -> list[OpenWay]:
         """Return the ways open now that nobody asked for."""
-        return self.oracle.illegal(self.ways(), time.monotonic())
+        return self.oracle.illegal(self.ways(), time.monotonic(), substitutes=self.opened.substitutes)
 
     def arrives(self, port: int, address: str, source: str = MEDIA) -> bool:
         """Whether a datagram from the provider's side to the router's ``port`` reaches a host of the LAN."""

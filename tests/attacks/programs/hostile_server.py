@@ -2,7 +2,7 @@
 
 It hopes that the helper opens what the answer names, or keeps it open longer than anybody lives. ``kind`` is
 ``wide`` (5353-1900 for one port), ``more`` (four for one), ``low`` (80), ``long`` (a timeout of 999999999 s),
-``unasked`` (as many answers of 404 as ``count`` says that nobody asked for). A ``plain`` one answers as it should:
+``unasked`` (as many answers of 404 as ``count`` says that nobody asked for). A ``plain`` one is honest:
 it is there for attacks under which the provider's own server would suffer before the helper does.
 """
 

@@ -1,0 +1,66 @@
+"""What is really open, as the kernel tells it: elements of the map of pinholes, or expectations."""
+
+from __future__ import annotations
+
+import socket
+from typing import Protocol
+
+from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.lab.network import Router
+from nftrtsp.rtsp.pinholemap import PinholeMap
+from tests.attacks.oracle import OpenWay
+
+
+class Opened(Protocol):
+    """The ways of one kind of helper."""
+
+    substitutes: bool  # whether the public port may be another than the box's
+
+    def ways(self) -> list[OpenWay]: ...
+
+    def longest(self) -> float:
+        """The longest time that a way has, in seconds."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Pinholes:
+    """The map of the pinhole helper."""
+
+    substitutes = False
+
+    def __init__(self, router: Router) -> None:
+        self._map = router.call(PinholeMap)
+
+    def ways(self) -> list[OpenWay]:
+        return [OpenWay(one.port, socket.inet_ntoa(one.stb), one.stb_port) for one in self._map.dump()]
+
+    def longest(self) -> float:
+        return max((one.timeout for one in self._map.dump()), default=0.0)
+
+    def close(self) -> None:
+        self._map.close()
+
+
+class Expectations:
+    """The expectations of the userspace helper; their time is the helper's to end."""
+
+    substitutes = True
+
+    def __init__(self, router: Router) -> None:
+        self._conntrack = router.call(Conntrack)
+
+    def ways(self) -> list[OpenWay]:
+        found = []
+        for one in self._conntrack.dump_expectations():
+            if one.tuple.proto == socket.IPPROTO_UDP and one.nat is not None:
+                nat = one.nat.tuple
+                found.append(OpenWay(one.tuple.dport or 0, socket.inet_ntoa(nat.src), nat.sport or 0))
+        return found
+
+    def longest(self) -> float:
+        return max((float(one.timeout) for one in self._conntrack.dump_expectations()), default=0.0)
+
+    def close(self) -> None:
+        self._conntrack.close()
