@@ -28,7 +28,9 @@ _PROBE = 0.25  # seconds between probes
 class Beside:
     """What well-meaning boxes had while an attack went on; seconds and datagrams."""
 
-    opening: list[float] = field(default_factory=list)  # SETUP to way open, by the helper's own clock
+    #: SETUP to way open, by the helper's own clock, without the time that the helper had no processor: in the
+    #: attackers' place would be other machines.
+    opening: list[float] = field(default_factory=list)
     films: list[Seen] = field(default_factory=list)
     illegal: set[str] = field(default_factory=set)
     film: Viewer | None = None  # the one that plays all the while
@@ -100,6 +102,13 @@ class Helper:
         assert self.process is not None
         words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / 100
+
+    def waited(self) -> float:
+        """Seconds that it had work and no processor; 0 where the kernel does not count them."""
+        assert self.process is not None
+        with contextlib.suppress(OSError):
+            return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[1]) / 1e9
+        return 0.0
 
     def _hear(self) -> None:
         """Listen for ever; a helper drops a listener that is slow, and greets it anew."""
@@ -224,8 +233,10 @@ class Scene:
         try:
             with Viewer(self.network, self.oracle, self.network.boxes[1], port) as viewer:
                 seen = viewer.seen
+                waited = self.helper.waited()
                 viewer.setup()
-                beside.opening.append(self.opening(seen))
+                opened = self.opening(seen)
+                beside.opening.append(max(0.0, opened - (self.helper.waited() - waited)))
                 viewer.play()
                 viewer.teardown()
         except NoFilmError as error:
