@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nftrtsp.errors import LabError
@@ -42,6 +43,7 @@ class Seen:
     port: int
     asked: float = 0.0
     answered: float = 0.0
+    waited: float = 0.0  # of that, how long the helper had no processor
     first: list[float] = field(default_factory=list)  # from each PLAY to the first datagram after it
     sent: int = 0
     arrived: int = 0
@@ -177,12 +179,21 @@ class Viewer:
 
 
 class Audience:
-    """Boxes that watch one film after the other, with pauses and seeks, until they are told to stop."""
+    """Boxes that watch one film after the other, with pauses and seeks, until they are told to stop.
+
+    ``waited`` tells how long the helper has had work and no processor, in seconds.
+    """
 
     def __init__(
-        self, network: Network, oracle: Oracle, *, first_port: int = 20000, mbps: float = 0.3
+        self,
+        network: Network,
+        oracle: Oracle,
+        waited: Callable[[], float],
+        *,
+        first_port: int = 20000,
+        mbps: float = 0.3,
     ) -> None:
-        self.network, self.oracle = network, oracle
+        self.network, self.oracle, self.waited = network, oracle, waited
         self.first_port, self.mbps = first_port, mbps
         self.films: list[Seen] = []
         self._stop = threading.Event()
@@ -216,7 +227,9 @@ class Audience:
         try:
             with Viewer(self.network, self.oracle, box, port, mbps=self.mbps) as viewer:
                 seen = viewer.seen
+                before = self.waited()
                 viewer.setup()
+                seen.waited = self.waited() - before
                 viewer.play()
                 self._stop.wait(stretch)
                 viewer.pause()

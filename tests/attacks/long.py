@@ -30,7 +30,10 @@ BOXES = 20
 MOST_HELD_UP = 100.0
 MEMORY = 64.0  # MiB
 _LOOK = 0.2  # seconds between looks at what is open
-_PART = 20.0  # seconds that an attack runs before it is started anew, with other words
+_PART = 40.0  # seconds that an attack runs before it is started anew, with other words
+_STAGGER = 0.75  # seconds between the starts of two of them
+#: The boxes and the provider are other machines: they get a processor before the helper does.
+_ELSEWHERE = -10
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class Part:
 
     films: list[Seen]
     opening: list[float]
+    own: list[float]
     beginning: list[float]
     watch: Watch
 
@@ -128,8 +132,8 @@ def assail(scene: Scene, hosts: Network, stop: threading.Event) -> None:
         under_way: list[Attack] = []
         for attack in attacks(scene, hosts, turn):
             under_way.append(attack)
-            stop.wait(_PART / 200)  # that they begin is no attack of theirs
-        stop.wait(_PART)
+            stop.wait(_STAGGER)  # that a program starts takes a processor, and is no attack
+        stop.wait(_PART - len(under_way) * _STAGGER)
         for attack in under_way:
             attack.end()
         turn += 1
@@ -160,7 +164,7 @@ def watched(scene: Scene, hosts: Network, seconds: float, *, attacked: bool) -> 
         workers.append(threading.Thread(target=assail, args=(scene, hosts, stop), daemon=True))
     for worker in workers:
         worker.start()
-    audience = Audience(hosts, scene.oracle, first_port=22000 if attacked else 20000)
+    audience = Audience(hosts, scene.oracle, scene.helper.waited, first_port=22000 if attacked else 20000)
     audience.start()
     time.sleep(seconds)
     films = audience.stop()
@@ -168,8 +172,12 @@ def watched(scene: Scene, hosts: Network, seconds: float, *, attacked: bool) -> 
     for worker in workers:
         worker.join(120)
     opening = [(scene.opening(film, 0.0)) * 1000 for film in films if film.answered]
+    own = [
+        max(0.0, one - film.waited * 1000)
+        for one, film in zip(opening, (film for film in films if film.answered), strict=True)
+    ]
     beginning = [first * 1000 for film in films for first in film.first]
-    return Part(films, opening, beginning, watch)
+    return Part(films, opening, own, beginning, watch)
 
 
 def report(calm: Part, attacked: Part, memory: float, seconds: float) -> bool:
@@ -186,7 +194,8 @@ def report(calm: Part, attacked: Part, memory: float, seconds: float) -> bool:
     row("films", f"{len(calm.films)}", f"{len(attacked.films)}", "", bool(calm.films and attacked.films))
     for name, values in (
         ("SETUP to way open", (calm.opening, attacked.opening)),
-        ("PLAY (also resume, seek) to first datagram", (calm.beginning, attacked.beginning)),
+        ("  while the helper had a processor", (calm.own, attacked.own)),
+        ("PLAY, resume, seek to first datagram", (calm.beginning, attacked.beginning)),
     ):
         for part in (0.5, 0.99, 1.0):
             before, after = (quantile(one, part) for one in values)
@@ -220,9 +229,12 @@ def report(calm: Part, attacked: Part, memory: float, seconds: float) -> bool:
 def main() -> int:
     """Run it; 1 if a bar was missed."""
     seconds = float(os.environ.get("ATTACK_SECONDS", "600"))
+    os.setpriority(os.PRIO_PROCESS, 0, _ELSEWHERE)
     with tempfile.TemporaryDirectory() as folder, network(boxes=BOXES) as hosts:
         hosts.configure()
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
         with closing(Scene(hosts, Path(folder))) as scene:
+            os.setpriority(os.PRIO_PROCESS, 0, _ELSEWHERE)
             calm = watched(scene, hosts, max(20.0, seconds / 10), attacked=False)
             attacked = watched(scene, hosts, seconds, attacked=True)
             memory = scene.helper.memory("VmHWM")

@@ -193,7 +193,7 @@ def half_connections(scene: Scene) -> Outcome:
 
 
 def many_connections(scene: Scene) -> Outcome:
-    return _filling(scene, "many_connections", connections=_few(8192), rate=_few(6000), stay=0.5)
+    return _filling(scene, "many_connections", connections=_few(8192), rate=_few(4000), stay=0.5)
 
 
 def _filling(scene: Scene, name: str, **words: object) -> Outcome:

@@ -27,6 +27,8 @@ ROUTER_MAC = "NFTRTSP_ATTACK_ROUTER_MAC"
 _LINK = "eth0"
 _ETH_P_IP = 0x0800
 _BUFFER = 8 << 20
+#: An attacker is another machine: it takes no processor from the router that it attacks.
+_NICE = 10
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 
 
@@ -125,6 +127,7 @@ def run(attack: Callable[..., Any]) -> None:
     except NftrtspError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
+    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}

@@ -18,7 +18,7 @@ def attack(
     connections: int = 8192,
     first: int = 10000,
     port: int = 32000,
-    rate: float = 6000.0,
+    rate: float = 4000.0,
     stay: float = 0.5,
 ) -> int:
     target = End(server, 554)
