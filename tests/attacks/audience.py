@@ -43,7 +43,7 @@ class Seen:
     port: int
     asked: float = 0.0
     answered: float = 0.0
-    waited: float = 0.0  # of that, how long the helper had no processor
+    waited: float = 0.0  # how long the helper had had no processor by then, since it started
     first: list[float] = field(default_factory=list)  # from each PLAY to the first datagram after it
     sent: int = 0
     arrived: int = 0
@@ -227,9 +227,8 @@ class Audience:
         try:
             with Viewer(self.network, self.oracle, box, port, mbps=self.mbps) as viewer:
                 seen = viewer.seen
-                before = self.waited()
+                seen.waited = self.waited()
                 viewer.setup()
-                seen.waited = self.waited() - before
                 viewer.play()
                 self._stop.wait(stretch)
                 viewer.pause()
