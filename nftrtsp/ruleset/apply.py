@@ -18,10 +18,11 @@ import msgspec
 
 from nftrtsp import paths
 from nftrtsp.errors import BusyError, KernelError, NftrtspError, StateError, UnsupportedError
-from nftrtsp.ruleset import archive, canonical, diff, disk, lifeline, lock, ownership, transition, trial
-from nftrtsp.ruleset.canonical import Table
+from nftrtsp.ruleset import archive, diff, disk, lifeline, lock, ownership, transition, trial
+from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.diff import Plan
 from nftrtsp.ruleset.kernel import Nft
+from nftrtsp.ruleset.listing import Table
 from nftrtsp.ruleset.refusal import RULESET
 from nftrtsp.ruleset.scratch import canonical_listing
 from nftrtsp.ruleset.trial import State, Trial

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from nftrtsp.ruleset.canonical import Chain, Object, Rule, Table
+from nftrtsp.ruleset.listing import Chain, Object, Rule, Table
 
 
 class Op(StrEnum):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nftrtsp.ruleset import names
-from nftrtsp.ruleset.canonical import Chain, Object, Rule, Table, stateless
+from nftrtsp.ruleset.listing import Chain, Object, Rule, Table, stateless
 
 _NAME = f"{names.TABLE_FAMILY} {names.TABLE_NAME}"
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from nftrtsp import config
 from nftrtsp.config import HelperKind
 from nftrtsp.errors import KernelError
-from nftrtsp.ruleset import canonical, transition
+from nftrtsp.ruleset import listing as canonical
+from nftrtsp.ruleset import transition
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.render import render
 from nftrtsp.ruleset.scratch import Scratch

@@ -19,7 +19,8 @@ import pytest
 
 from nftrtsp import config
 from nftrtsp.config import HelperKind
-from nftrtsp.ruleset import canonical, lifeline, trial
+from nftrtsp.ruleset import lifeline, trial
+from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.apply import Wanted
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.kernel import Nft

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from nftrtsp.ruleset import canonical, diff, review, transition
-from nftrtsp.ruleset.canonical import Chain, Object, Rule, Table
+from nftrtsp.ruleset import diff, review, transition
+from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.diff import Change, Op
+from nftrtsp.ruleset.listing import Chain, Object, Rule, Table
 
 FORWARD = "type filter hook forward priority filter"
 

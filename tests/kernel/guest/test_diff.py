@@ -14,9 +14,10 @@ from nftrtsp import config
 from nftrtsp.config import HelperKind
 from nftrtsp.errors import ConfigError
 from nftrtsp.lab.network import Lab
-from nftrtsp.ruleset import canonical, diff, transition
+from nftrtsp.ruleset import diff, transition
+from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.build import build
-from nftrtsp.ruleset.canonical import Table
+from nftrtsp.ruleset.listing import Table
 from nftrtsp.ruleset.render import render
 from nftrtsp.ruleset.scratch import Scratch
 

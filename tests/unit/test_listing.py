@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.errors import MalformedError
-from nftrtsp.ruleset import canonical, transition
+from nftrtsp.ruleset import listing as canonical
+from nftrtsp.ruleset import transition
 
 LISTING = """\
 table ip other {
