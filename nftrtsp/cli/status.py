@@ -16,7 +16,7 @@ from nftrtsp.errors import NftrtspError
 from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
-    from nftrtsp.ruleset.listing import Table
+    from nftrtsp.ruleset.model import Table
 
 #: Seconds to wait for a running helper's first line.
 _HELPER_PATIENCE = 1.0

@@ -19,10 +19,10 @@ import msgspec
 from nftrtsp import paths
 from nftrtsp.errors import BusyError, KernelError, NftrtspError, StateError, UnsupportedError
 from nftrtsp.ruleset import archive, diff, disk, lifeline, lock, ownership, transition, trial
-from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.diff import Plan
 from nftrtsp.ruleset.kernel import Nft
-from nftrtsp.ruleset.listing import Table
+from nftrtsp.ruleset.listing import read_table
+from nftrtsp.ruleset.model import Table
 from nftrtsp.ruleset.refusal import RULESET
 from nftrtsp.ruleset.scratch import canonical_listing
 from nftrtsp.ruleset.trial import State, Trial
@@ -68,7 +68,7 @@ def want(text: str, kind: str = "", *, place: str | None = None) -> Wanted:
         if place is not None and not isinstance(error, UnsupportedError):
             error.place = (error.place or RULESET).replace(RULESET, f"{place}:", 1).rstrip(":")
         raise
-    table = canonical.parse(listing)
+    table = read_table(listing)
     if table is None:
         raise StateError("the ruleset holds no table inet nftrtsp", place=place)
     return Wanted(text, table, kind, stand_in)
@@ -76,7 +76,7 @@ def want(text: str, kind: str = "", *, place: str | None = None) -> Wanted:
 
 def live(nft: Nft) -> Table | None:
     """Return our table as it is in the kernel, in canonical form; None where it is absent."""
-    return canonical.parse(nft.list_table(stateless=True))
+    return read_table(nft.list_table(stateless=True))
 
 
 def plan(nft: Nft, wanted: Wanted) -> Plan:
@@ -114,7 +114,7 @@ def apply(
 
 def _change(nft: Nft, wanted: Wanted, now: Plan, confirm_within: int | None) -> Outcome:
     """Snapshot, arm, load, verify, keep."""
-    before = canonical.parse(nft.list_table(), timed=True)
+    before = read_table(nft.list_table(), timed=True)
     _remember_origin(now.old)
     change = _describe(wanted, now, confirm_within)
     listing = lifeline.landmark(nft.list_table(stateless=True))

@@ -71,13 +71,13 @@ def _sources(config: Config) -> Chain:
     Behind ``iptv.policy`` neither: a way open for a film would else let such a packet into the LAN.
     """
     rules = (
-        Rule(
+        Rule.named(
             "from-iptv-spoofed",
             f"{_from_iptv(config)} ip saddr @{names.LAN_NETWORKS_SET}",
             "drop",
             note="Addresses of the LAN are not on the IPTV side: forged.",
         ),
-        Rule(
+        Rule.named(
             "from-iptv-own",
             f"{_from_iptv(config)} fib saddr type local fib daddr type != {{ multicast, broadcast }}",
             "drop",
@@ -101,7 +101,7 @@ def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
     rules = []
     if kind is HelperKind.PINHOLE:
         rules.append(
-            Rule(
+            Rule.named(
                 "pinhole",
                 films,
                 f"dnat ip to udp dport map @{names.PINHOLE_MAP}",
@@ -112,13 +112,13 @@ def _prerouting(config: Config, kind: HelperKind) -> Chain | None:
         )
     if config.iptv.full_cone:
         rules += [
-            Rule(
+            Rule.named(
                 "cone-router",
                 f"{ours} meta l4proto udp socket transparent {{ 0, 1 }}",
                 "return",
                 note="A port at which a program of this router listens stays the router's own.",
             ),
-            Rule(
+            Rule.named(
                 "cone",
                 films,
                 f"dnat ip to udp dport map @{names.CONE_MAP}",
@@ -139,7 +139,7 @@ def _attach(config: Config, kind: HelperKind) -> Chain:
     )
     hook = Hook("filter", "forward", "filter - 1")
     if kind.uses_ct_helper:
-        rule = Rule(
+        rule = Rule.named(
             "attach",
             request,
             f'ct helper set "{names.CT_HELPER}"',
@@ -155,13 +155,13 @@ def _attach(config: Config, kind: HelperKind) -> Chain:
     )
     copy = f'log prefix "{names.LOG_PREFIX}" group {config.rtsp.log_group} snaplen 2048 queue-threshold 1'
     rules = (
-        Rule(
+        Rule.named(
             "copy-starts",
             f"{request} ct direction original ct state new tcp flags & (fin | syn | rst | ack) == syn",
             copy,
             note="A box connects.",
         ),
-        Rule(
+        Rule.named(
             "copy-requests",
             f"{request} ct direction original ct state established",
             copy,
@@ -169,7 +169,7 @@ def _attach(config: Config, kind: HelperKind) -> Chain:
             "forged packet is none, nor is one beyond the window of sequence numbers (the helper judges the "
             "rest). A connection older than conntrack's memory is followed again from its first answer on.",
         ),
-        Rule(
+        Rule.named(
             "copy-answers",
             f"{answer} ct direction reply ct state established",
             copy,
@@ -188,8 +188,8 @@ def _forward(config: Config, kind: HelperKind) -> list[Chain]:
     base = Chain(
         "forward",
         (
-            Rule("forward-to-iptv", _to_iptv(config), "jump to-iptv", counter=False),
-            Rule("forward-from-iptv", _from_iptv(config), "jump from-iptv", counter=False),
+            Rule.named("forward-to-iptv", _to_iptv(config), "jump to-iptv", counter=False),
+            Rule.named("forward-from-iptv", _from_iptv(config), "jump from-iptv", counter=False),
         ),
         Hook("filter", "forward", "filter"),
         note="Only what goes to or comes from the IPTV interface is judged; other traffic passes. A drop "
@@ -200,13 +200,13 @@ def _forward(config: Config, kind: HelperKind) -> list[Chain]:
 
 def _to_iptv_chain(config: Config) -> Chain:
     rules = [
-        Rule(
+        Rule.named(
             "to-iptv-invalid",
             f"ip saddr @{names.LAN_NETWORKS_SET} ct state invalid,untracked",
             "drop",
             note="What conntrack does not follow is not translated: it would leave with the LAN's addresses.",
         ),
-        Rule(
+        Rule.named(
             "to-iptv-lan",
             f"iifname @{names.LAN_SET} ip saddr @{names.LAN_NETWORKS_SET}",
             "accept",
@@ -215,7 +215,7 @@ def _to_iptv_chain(config: Config) -> Chain:
     ]
     if config.iptv.policy is Policy.DROP:
         rules.append(
-            Rule(
+            Rule.named(
                 "to-iptv-drop",
                 "",
                 "drop",
@@ -238,8 +238,10 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
     strict = _strict(config, "ct original ip saddr")
     media = f'{_mark(config.rtsp.mark)} ct timeout set "{names.PAUSE_TIMEOUT}" accept'
     rules = [
-        Rule("from-iptv-established", "ct state established", "accept", note="Answers, and films that play."),
-        Rule(
+        Rule.named(
+            "from-iptv-established", "ct state established", "accept", note="Answers, and films that play."
+        ),
+        Rule.named(
             "from-iptv-errors",
             "ct state related meta l4proto { icmp, icmpv6 }",
             "accept",
@@ -248,7 +250,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
     ]
     if kind.uses_ct_helper:
         rules.append(
-            Rule(
+            Rule.named(
                 "from-iptv-media",
                 f'ct state related ct helper "{names.CT_HELPER_TYPE}" {strict}meta l4proto udp',
                 media,
@@ -257,7 +259,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
         )
     if kind is HelperKind.PINHOLE or config.iptv.full_cone:
         rules.append(
-            Rule(
+            Rule.named(
                 "from-iptv-dnat",
                 f"oifname @{names.LAN_SET} ip daddr @{asker_set(config)} "
                 f"ct status dnat {strict}meta l4proto udp",
@@ -267,7 +269,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
         )
     if config.iptv.multicast:
         rules.append(
-            Rule(
+            Rule.named(
                 "from-iptv-multicast",
                 f"oifname @{names.LAN_SET} ip daddr @{names.MULTICAST_SET} meta l4proto udp",
                 "accept",
@@ -275,7 +277,7 @@ def _from_iptv_chain(config: Config, kind: HelperKind) -> Chain:
             )
         )
     if config.iptv.policy is Policy.DROP:
-        rules.append(Rule("from-iptv-drop", "", "drop", note="Nobody asked for the rest."))
+        rules.append(Rule.named("from-iptv-drop", "", "drop", note="Nobody asked for the rest."))
     return Chain("from-iptv", tuple(rules))
 
 
@@ -290,17 +292,19 @@ _SERVICES = {
 def _input(config: Config) -> Chain:
     """Say what the router itself takes from the IPTV side."""
     rules = [
-        Rule("input-other", f'iifname != "{config.iptv.interface}"', "accept", counter=False),
-        Rule("input-established", "ct state established", "accept", note="Answers to the router itself."),
-        Rule("input-errors", "ct state related meta l4proto { icmp, icmpv6 }", "accept"),
+        Rule.named("input-other", f'iifname != "{config.iptv.interface}"', "accept", counter=False),
+        Rule.named(
+            "input-established", "ct state established", "accept", note="Answers to the router itself."
+        ),
+        Rule.named("input-errors", "ct state related meta l4proto { icmp, icmpv6 }", "accept"),
     ]
     for service in Service:
         if service in config.iptv.services:
             match, note = _SERVICES[service]
-            rules.append(Rule(f"input-{service}", match, "accept", note=note))
+            rules.append(Rule.named(f"input-{service}", match, "accept", note=note))
     if config.iptv.multicast:
         rules.append(
-            Rule(
+            Rule.named(
                 "input-multicast",
                 f"ip daddr @{names.MULTICAST_SET} meta l4proto udp",
                 "accept",
@@ -308,7 +312,7 @@ def _input(config: Config) -> Chain:
             )
         )
     rules.append(
-        Rule(
+        Rule.named(
             "input-drop",
             "",
             "drop",
@@ -321,7 +325,7 @@ def _input(config: Config) -> Chain:
 
 def _postrouting(config: Config) -> Chain:
     snat = config.iptv.snat_address
-    rule = Rule(
+    rule = Rule.named(
         "nat",
         f"{_to_iptv(config)} ip saddr @{names.LAN_NETWORKS_SET}",
         f"snat ip to {snat}" if snat else "masquerade",
@@ -333,7 +337,7 @@ def _postrouting(config: Config) -> Chain:
 def _cone_fill(config: Config) -> list[Chain]:
     if not config.iptv.full_cone:
         return []
-    rule = Rule(
+    rule = Rule.named(
         "cone-fill",
         f"iifname @{names.LAN_SET} {_to_iptv(config)} ct direction original "
         f"ct original ip saddr @{asker_set(config)} udp sport >= {_UNPRIVILEGED}",

@@ -1,4 +1,4 @@
-"""Canonical form against canonical form: the plan, a list of additions, removals, changes and moves. Pure."""
+"""What is listed against what is listed: the plan, a list of additions, removals, changes and moves. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from nftrtsp.ruleset.listing import Chain, Object, Rule, Table
+from nftrtsp.ruleset.model import Chain, Object, Rule, Table
 
 
 class Op(StrEnum):

@@ -9,18 +9,21 @@ counters go on, and what stays the same is not mentioned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from nftrtsp.ruleset import names
-from nftrtsp.ruleset.listing import Chain, Object, Rule, Table, stateless
+from nftrtsp.ruleset.listing import stateless
+from nftrtsp.ruleset.model import Chain, Object, Rule, Table
+from nftrtsp.ruleset.render import block, render
 
 _NAME = f"{names.TABLE_FAMILY} {names.TABLE_NAME}"
 
 
 def replacement(table: Table | None) -> str:
     """Return commands that replace whatever table of ours is there by ``table``, or take it away."""
-    head = [f"table {_NAME}", f"delete table {_NAME}"]
-    return "\n".join(head if table is None else [*head, *_block(table, table.objects, table.chains)]) + "\n"
+    return render(table, notes=False)
 
 
 def transition(live: Table | None, wanted: Table | None, counted: Table | None = None) -> str:
@@ -41,11 +44,13 @@ def transition(live: Table | None, wanted: Table | None, counted: Table | None =
     lines = [f"flush chain {_NAME} {chain.name}" for chain in touched]
     lines += [f"delete chain {_NAME} {name}" for name in sorted(rebuilt)]
     lines += [f"delete {item.kind} {_NAME} {item.name}" for item in gone]
-    lines += _block(wanted, fresh, [Chain(c.name, (), c.hook, c.policy, c.comment) for c in framed])
+    lines += block(wanted, fresh, [replace(chain, rules=()) for chain in framed])
     lines += _elements(live, wanted)
     states = _states(counted)
     for chain in refilled:
-        lines += [f"add rule {_NAME} {chain.name} {_counted(chain.name, r, states)}" for r in chain.rules]
+        lines += [
+            f"add rule {_NAME} {chain.name} {_counted(chain.name, rule, states).line}" for rule in chain.rules
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -53,17 +58,11 @@ def with_counters(wanted: Table, counted: Table | None) -> Table:
     """Return ``wanted`` with the counters and the timed elements that ``counted`` has for the same things."""
     states = _states(counted)
     chains = tuple(
-        Chain(
-            chain.name,
-            tuple(Rule(_counted(chain.name, rule, states)) for rule in chain.rules),
-            chain.hook,
-            chain.policy,
-            chain.comment,
-        )
+        replace(chain, rules=tuple(_counted(chain.name, rule, states) for rule in chain.rules))
         for chain in wanted.chains
     )
     objects = tuple(_with_elements(item, counted) for item in wanted.objects)
-    return Table(wanted.family, wanted.name, objects, chains, wanted.extra)
+    return replace(wanted, objects=objects, chains=chains)
 
 
 def _with_elements(item: Object, counted: Table | None) -> Object:
@@ -82,11 +81,15 @@ def _turned_over(live: Sequence[Object], wanted: Sequence[Object]) -> tuple[list
 
 def _needs_deletion(chain: Chain, wanted: Chain | None) -> bool:
     """Whether the kernel cannot turn ``chain`` into ``wanted``: only a base chain's policy can be changed."""
-    return wanted is None or (chain.hook, chain.comment) != (wanted.hook, wanted.comment)
+    return wanted is None or (_place(chain), chain.comment) != (_place(wanted), wanted.comment)
 
 
-def _frame(chain: Chain | None) -> tuple[str, str, str] | None:
-    return (chain.hook, chain.policy, chain.comment) if chain else None
+def _place(chain: Chain) -> str:
+    return chain.hook.place if chain.hook else ""
+
+
+def _frame(chain: Chain | None) -> tuple[str, str] | None:
+    return (chain.head, chain.comment) if chain else None
 
 
 def _elements(live: Table, wanted: Table) -> list[str]:
@@ -102,28 +105,12 @@ def _elements(live: Table, wanted: Table) -> list[str]:
     return lines
 
 
-def _states(counted: Table | None) -> dict[tuple[str, str], str]:
+def _states(counted: Table | None) -> dict[tuple[str, str], Rule]:
     """Map chain and stateless rule to the rule with its state."""
     if counted is None:
         return {}
-    return {(chain.name, stateless(rule.line)): rule.line for chain in counted.chains for rule in chain.rules}
+    return {(chain.name, stateless(rule.line)): rule for chain in counted.chains for rule in chain.rules}
 
 
-def _counted(chain: str, rule: Rule, states: dict[tuple[str, str], str]) -> str:
-    return states.get((chain, rule.line), rule.line)
-
-
-def _block(table: Table, objects: Iterable[Object], chains: Iterable[Chain]) -> list[str]:
-    """Write a ``table … { }`` with those objects and chains, in their order.
-
-    nft makes the chains before the rules, so a rule may jump to a chain further down.
-    """
-    lines = [f"table {_NAME} {{", *(f"\t{line}" for line in table.extra)]
-    for item in objects:
-        lines += [f"\t{item.kind} {item.name} {{", *(f"\t\t{line}" for line in item.body)]
-        lines += [f"\t\telements = {{ {', '.join(item.elements)} }}"] if item.elements else []
-        lines.append("\t}")
-    for chain in chains:
-        body = [line for line in (chain.comment, chain.head) if line] + [rule.line for rule in chain.rules]
-        lines += [f"\tchain {chain.name} {{", *(f"\t\t{line}" for line in body), "\t}"]
-    return [*lines, "}"]
+def _counted(chain: str, rule: Rule, states: dict[tuple[str, str], Rule]) -> Rule:
+    return states.get((chain, rule.line), rule)

@@ -14,9 +14,9 @@ from nftrtsp import config
 from nftrtsp.config import HelperKind
 from nftrtsp.errors import ConfigError, KernelError
 from nftrtsp.ruleset import diff, transition
-from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.build import build
-from nftrtsp.ruleset.listing import Table
+from nftrtsp.ruleset.listing import read_table
+from nftrtsp.ruleset.model import Table
 from nftrtsp.ruleset.render import render
 from nftrtsp.ruleset.scratch import Scratch
 
@@ -33,17 +33,17 @@ class Kernel:
 
     def want(self, data: Toml, kind: HelperKind) -> Table:
         self.wish.load(render(build(config.parse(data), kind)))
-        table = canonical.parse(self.wish.list_table())
+        table = read_table(self.wish.list_table())
         assert table is not None
         return table
 
     def have(self) -> Table | None:
         text = self.live.list_table().replace('type "ftp" protocol', 'type "rtsp" protocol')
-        return canonical.parse(text)
+        return read_table(text)
 
     def counted(self) -> Table | None:
         try:
-            return canonical.parse(self.live.run("list table inet nftrtsp"), timed=True)
+            return read_table(self.live.run("list table inet nftrtsp"), timed=True)
         except KernelError:
             return None
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from nftrtsp import config
 from nftrtsp.config import HelperKind
 from nftrtsp.errors import KernelError
-from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset import transition
 from nftrtsp.ruleset.build import build
+from nftrtsp.ruleset.listing import read_table
+from nftrtsp.ruleset.model import Table
 from nftrtsp.ruleset.render import render
 from nftrtsp.ruleset.scratch import Scratch
 from tests.integration.test_diff_property import CONFIGS, Toml, valid
@@ -133,7 +134,7 @@ class Two:
         """Return what became of it in the kernel and on paper: ``done``, or the kind of error."""
         return _outcome(lambda: self.kernel.run(text)), _outcome(lambda: self.paper.run(text))
 
-    def listed(self, *, stateless: bool) -> tuple[canonical.Table | None, canonical.Table | None]:
+    def listed(self, *, stateless: bool) -> tuple[Table | None, Table | None]:
         """Return what both hold now, with or without counters and elements that are timed."""
         texts = []
         for one in (self.kernel, self.paper):
@@ -141,7 +142,7 @@ class Two:
                 texts.append(one.run(LIST, stateless=stateless))
             except KernelError:
                 texts.append("")
-        kernel, paper = (_ordered(canonical.parse(text, timed=not stateless)) for text in texts)
+        kernel, paper = (_ordered(read_table(text, timed=not stateless)) for text in texts)
         return kernel, paper
 
 
@@ -153,7 +154,7 @@ def _outcome(act: Callable[[], object]) -> str:
     return "done"
 
 
-def _ordered(table: canonical.Table | None) -> canonical.Table | None:
+def _ordered(table: Table | None) -> Table | None:
     """Return the table with its objects by name, for the kernel has an order of its own; no clocks."""
     if table is None:
         return None
@@ -226,7 +227,7 @@ def test_from_any_ruleset_of_ours_to_any_other_both_arrive_at_the_same(two: Two,
     before, _ = two.listed(stateless=True)
     with Scratch() as scratch:
         scratch.load(text)
-        wanted = canonical.parse(scratch.list_table())
+        wanted = read_table(scratch.list_table())
     for command in (transition.transition(before, wanted), transition.replacement(wanted)):
         assert two.carry_out(command) == ("done", "done")
         kernel, paper = two.listed(stateless=True)

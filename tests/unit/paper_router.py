@@ -20,10 +20,11 @@ import pytest
 from nftrtsp import config
 from nftrtsp.config import HelperKind
 from nftrtsp.ruleset import lifeline, trial
-from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.apply import Wanted
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.kernel import Nft
+from nftrtsp.ruleset.listing import read_table
+from nftrtsp.ruleset.model import Table
 from nftrtsp.ruleset.refusal import explain
 from nftrtsp.ruleset.render import render
 from tests.unit.paper_nftables import Paper
@@ -77,13 +78,13 @@ class PaperRouter:
         text = render(build(config.parse(data), HelperKind.PINHOLE))
         scratch = PaperNft(Paper(self.folder / "scratch.nft"))
         scratch.load(text)
-        table = canonical.parse(scratch.list_table(stateless=True))
+        table = read_table(scratch.list_table(stateless=True))
         assert table is not None
         return Wanted(text, table, "pinhole")
 
-    def table(self) -> canonical.Table | None:
+    def table(self) -> Table | None:
         """Return our table as it is now."""
-        return canonical.parse(self.nft.list_table(stateless=True))
+        return read_table(self.nft.list_table(stateless=True))
 
     def let_the_deadline_pass(self) -> None:
         """Let the time of a trial run out, and return when its way back has been taken."""

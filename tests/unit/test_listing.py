@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.errors import MalformedError
-from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset import transition
+from nftrtsp.ruleset.listing import read_table, stateless
+from nftrtsp.ruleset.model import Hook
 
 LISTING = """\
 table ip other {
@@ -60,7 +61,7 @@ table inet nftrtsp {
 
 
 def test_a_listing_is_read_whole() -> None:
-    table = canonical.parse(LISTING)
+    table = read_table(LISTING)
     assert table is not None
     assert table.extra == ('comment "ours"',)
     assert [(item.kind, item.name) for item in table.objects] == [
@@ -79,13 +80,13 @@ def test_a_listing_is_read_whole() -> None:
     )
     forward = table.chain("forward")
     assert forward is not None
-    assert (forward.hook, forward.policy) == ("type filter hook forward priority filter - 1", "accept")
+    assert forward.hook == Hook("filter", "forward", "filter - 1", "accept")
     assert forward.comment == 'comment "why"'
     assert [rule.id for rule in forward.rules] == ["a", 'log prefix "x" accept']
 
 
 def test_elements_that_come_and_go_are_no_part_of_it_unless_asked_for() -> None:
-    table, kept = canonical.parse(LISTING), canonical.parse(LISTING, timed=True)
+    table, kept = read_table(LISTING), read_table(LISTING, timed=True)
     assert table is not None
     assert kept is not None
     pinholes, with_elements = table.object("pinholes"), kept.object("pinholes")
@@ -101,7 +102,7 @@ def test_elements_that_come_and_go_are_no_part_of_it_unless_asked_for() -> None:
 
 
 def test_handles_are_no_part_of_it() -> None:
-    table = canonical.parse(LISTING)
+    table = read_table(LISTING)
     assert table is not None
     chain = table.chain("to-iptv")
     assert chain is not None
@@ -110,27 +111,39 @@ def test_handles_are_no_part_of_it() -> None:
 
 
 def test_no_table_of_ours_is_none() -> None:
-    assert canonical.parse(None) is None
-    assert canonical.parse("") is None
-    assert canonical.parse("table ip nftrtsp {\n}\n") is None
+    assert read_table(None) is None
+    assert read_table("") is None
+    assert read_table("table ip nftrtsp {\n}\n") is None
 
 
 @pytest.mark.parametrize("cut", [200, 400, 700, len(LISTING) - 3])
 def test_a_listing_that_was_cut_off_is_malformed(cut: int) -> None:
     with pytest.raises(MalformedError):
-        canonical.parse(LISTING[:cut].removesuffix("}\n"))
+        read_table(LISTING[:cut].removesuffix("}\n"))
 
 
 @given(st.text(alphabet='ab \t\n{},"#', max_size=300))
 def test_garbage_is_read_or_malformed_and_nothing_else(text: str) -> None:
     with suppress(MalformedError):
-        canonical.parse(f"table inet nftrtsp {{\n{text}\n}}\n")
+        read_table(f"table inet nftrtsp {{\n{text}\n}}\n")
 
 
 def test_what_is_read_is_written_again() -> None:
-    table = canonical.parse(LISTING, timed=True)
+    table = read_table(LISTING, timed=True)
     commands = transition.replacement(table)
     assert (
-        canonical.parse(commands.replace("table inet nftrtsp\ndelete table inet nftrtsp\n", ""), timed=True)
+        read_table(commands.replace("table inet nftrtsp\ndelete table inet nftrtsp\n", ""), timed=True)
         == table
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("tcp dport 554 counter packets 12 bytes 345 accept", "tcp dport 554 counter accept"),
+        ("quota over 25 mbytes used 3 mbytes drop", "quota over 25 mbytes drop"),
+        ("counter accept", "counter accept"),
+    ],
+)
+def test_state_is_not_part_of_a_rule(text: str, bare: str) -> None:
+    assert stateless(text) == bare

@@ -11,8 +11,8 @@ import pytest
 from nftrtsp.config import Config, HelperKind, parse
 from nftrtsp.ruleset import names
 from nftrtsp.ruleset.build import build
-from nftrtsp.ruleset.model import Chain, CtHelper, CtTimeout, Map, Set, Table
-from nftrtsp.ruleset.render import as_lines, render, rule_text
+from nftrtsp.ruleset.model import Chain, CtHelper, CtTimeout, Map, Object, Set, Table
+from nftrtsp.ruleset.render import as_lines, render
 from tests.unit import goldens
 
 SAFETY = ["from-iptv-spoofed", "from-iptv-own", "to-iptv-invalid"]
@@ -37,7 +37,7 @@ def ids(table: Table, name: str) -> list[str]:
     return [rule.id for rule in chain(table, name).rules]
 
 
-def objects(table: Table) -> dict[str, CtHelper | CtTimeout | Set | Map]:
+def objects(table: Table) -> dict[str, Object]:
     return {item.name: item for item in table.objects}
 
 
@@ -83,7 +83,7 @@ def test_every_rule_has_its_own_id_and_a_comment_the_kernel_takes(kind: HelperKi
     for rule in table.rules().values():
         assert re.fullmatch(r"nftrtsp:[a-z-]+", rule.comment)
         assert len(rule.comment) < 128  # NFTNL_UDATA_COMMENT_MAXLEN
-        assert rule_text(rule).endswith(f'comment "{rule.comment}"')
+        assert rule.line.endswith(f'comment "{rule.comment}"')
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -268,13 +268,6 @@ def test_strict_sources_limit_every_way_of_a_film_to_the_servers() -> None:
         assert films == {rule.id for rule in strict.rules().values() if "@servers" in rule.match}
 
 
-def test_counters_go_on_from_what_they_had() -> None:
-    table = build(config(), HelperKind.USERSPACE)
-    text = render(table, counters={"from-iptv-drop": (3, 180)})
-    assert 'counter packets 3 bytes 180 drop comment "nftrtsp:from-iptv-drop"' in text
-    assert 'counter drop comment "nftrtsp:input-drop"' in text
-
-
 def test_another_helper_type_stands_in_for_a_scratch_load() -> None:
     table = build(config(), HelperKind.USERSPACE)
     text = render(table.with_helper_type("ftp"))
@@ -299,4 +292,4 @@ def test_json_lines_name_every_rule_with_its_chain_and_text() -> None:
     rules = {row["id"]: row for row in rows if row["object"] == "rule"}
     assert set(rules) == set(table.rules())
     assert rules["nat"]["chain"] == "postrouting"
-    assert rules["nat"]["text"] == rule_text(table.rules()["nat"])
+    assert rules["nat"]["text"] == table.rules()["nat"].line

@@ -15,9 +15,9 @@ from nftrtsp.config import HelperKind
 from nftrtsp.errors import ConfigError
 from nftrtsp.lab.network import Lab
 from nftrtsp.ruleset import diff, transition
-from nftrtsp.ruleset import listing as canonical
 from nftrtsp.ruleset.build import build
-from nftrtsp.ruleset.listing import Table
+from nftrtsp.ruleset.listing import read_table
+from nftrtsp.ruleset.model import Table
 from nftrtsp.ruleset.render import render
 from nftrtsp.ruleset.scratch import Scratch
 
@@ -53,7 +53,7 @@ def some_config(pick: random.Random) -> dict[str, Any]:
 
 
 def list_table(scratch: Scratch) -> Table | None:
-    return canonical.parse(scratch.list_table().replace('type "ftp" protocol', 'type "rtsp" protocol'))
+    return read_table(scratch.list_table().replace('type "ftp" protocol', 'type "rtsp" protocol'))
 
 
 def test_any_config_applied_leaves_no_difference() -> None:
@@ -70,7 +70,7 @@ def test_any_config_applied_leaves_no_difference() -> None:
             assert table is not None
             live.load(transition.transition(list_table(live), table))
             assert diff.compare(list_table(live), table).changes == ()
-            whole = canonical.parse(live.run("list table inet nftrtsp"), timed=True)
+            whole = read_table(live.run("list table inet nftrtsp"), timed=True)
             live.load(transition.replacement(whole))
             assert diff.compare(list_table(live), table).changes == ()
             done += 1
