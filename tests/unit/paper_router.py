@@ -100,7 +100,10 @@ class PaperRouter:
 _SLEEP = """\
 #!/bin/sh
 until [ -e {folder}/late ]; do
-  [ -e {folder}/stands ] || kill -9 $PPID
+  if ! [ -e {folder}/stands ]; then
+    [ "$(cut -d ' ' -f 4 /proc/$$/stat)" != $PPID ] || kill -9 $PPID
+    exit 1
+  fi
   /bin/sleep 0.1
 done
 """
