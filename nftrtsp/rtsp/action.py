@@ -11,7 +11,8 @@ from nftrtsp.rtsp.ways import Way
 class OpenWay(msgspec.Struct, frozen=True, gc=False):
     """Open ``way`` now; not ``new``: it is open already, see that it stays. Then say so with ``note``.
 
-    When the kernel refuses, call :meth:`Dialogue.failed`.
+    When the kernel refuses, call :meth:`Dialogue.failed`: the way is off the list then, and an action that
+    follows may still ask for it. Such a way is not to be opened.
     """
 
     way: Way

@@ -15,15 +15,13 @@ _COST = 400  # bytes of one beside its texts
 class Pending(msgspec.Struct, gc=False):
     """A request that waits for its answer; its texts are shortened (:func:`kept_text`).
 
-    ``claim`` is what a SETUP holds by now. ``doubted`` are the ports of each transport of a SETUP that opened
-    nothing, because conntrack did not know the connection when it came.
+    ``claim`` is what a SETUP holds by now.
     """
 
     method: str
     uri: str
     session: str | None
     claim: Claim | None = None
-    doubted: tuple[tuple[int, ...], ...] = ()
 
 
 class Awaiting:

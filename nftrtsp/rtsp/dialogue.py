@@ -6,10 +6,11 @@ in its hand and carries out :class:`Rewrite` too. RTSP as in RFC 2326 sections 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 
 from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.rtsp.agreement import Agreement
 from nftrtsp.rtsp.answer import named_ports, redirect_port, widens, widens_unseen
 from nftrtsp.rtsp.awaiting import Awaiting, Pending
 from nftrtsp.rtsp.hearing import Hearing
@@ -27,7 +28,6 @@ __all__ = ["Action", "CloseWay", "Dialogue", "OpenWay", "Rewrite", "redirect_por
 _MAX_TEXT = 512  # of a URI in a note
 _MAX_TRANSPORTS = 16  # of one SETUP; real ones offer four
 _MAX_UNSEEN = 2  # SETUPs that may have been missed in one gap: picture and sound
-_MAX_PAIR = 2  # ports of one transport
 _PRUNE_FROM = 16  # claims
 _NOT_VOUCHED = "conntrack does not know this connection as an established one"
 
@@ -65,6 +65,7 @@ class Dialogue:
         self.accounted = 0  # for whoever sums up: how much of :attr:`held` it has counted
         self._confirm = confirm
         self._asked = False
+        self._agreement = Agreement()
         self.renewal = Renewal()
         self._awaiting = Awaiting()
         self._substitution = Substitution(connection, rewrite_destination)
@@ -76,7 +77,7 @@ class Dialogue:
     @property
     def held(self) -> int:
         """Bytes kept for what is unfinished: pieces of messages, and requests that wait for their answer."""
-        return self.hearing.held + self._awaiting.held
+        return self.hearing.held + self._awaiting.held + self._agreement.held
 
     @property
     def is_half(self) -> bool:
@@ -87,6 +88,7 @@ class Dialogue:
         """Let go of what is unfinished; what comes afterwards is heard all the same."""
         self.hearing.trim()
         self._awaiting.clear()
+        self._agreement.clear()
 
     @property
     def garbage(self) -> bool:
@@ -101,7 +103,10 @@ class Dialogue:
 
     def is_idle(self, packet: Packet, now: float, *, from_client: bool) -> bool:
         """Take a segment if nothing can come of it, as :meth:`receive` would; return whether it was taken."""
-        if self.closed or not self.hearing.is_idle(packet, from_client=from_client):
+        if self.closed or self._agreement.waits:
+            return False
+        self._agreement.look(packet, self.hearing, from_client=from_client)
+        if not self.hearing.is_idle(packet, from_client=from_client):
             return False
         self.last = now
         return True
@@ -115,8 +120,14 @@ class Dialogue:
         from_client = packet.src == self.connection.client and packet.sport == self.connection.client_port
         actions: list[Action] = []
         was_garbage = self.garbage
-        for message, of_client in self.hearing.take(packet, from_client=from_client):
+        for message, of_client in self._agreement.look(packet, self.hearing, from_client=from_client):
             self._handle(message, of_client, now, actions)
+        for message, of_client in self.hearing.take(packet, from_client=from_client):
+            if self._agreement.is_genuine(of_client=of_client) and self._is_known(message, of_client):
+                self._handle(message, of_client, now, actions)
+            else:
+                end = self.hearing.sequence(message.offset + len(message.raw), from_client=of_client)
+                self._agreement.wait(message, end, of_client=of_client)
         if self.garbage and not was_garbage:
             actions.append(note("garbage", self.connection, reason=self.hearing.garbage))
         if packet.flags & (RST | FIN) and self.hearing.is_plausible_end(packet, from_client=from_client):
@@ -135,6 +146,7 @@ class Dialogue:
         self.claims.clear()
         self.hearing = Hearing()
         self._awaiting.clear()
+        self._agreement.clear()
         return [*actions, note("connection-close", self.connection, reason=reason)]
 
     def failed(self, way: Way, reason: str) -> Note:
@@ -193,12 +205,22 @@ class Dialogue:
             self.confirmed = self._confirm(self.connection)
         return self.confirmed
 
+    def _is_known(self, message: Message, of_client: bool) -> bool:
+        """Whether a message may be taken at once; a SETUP waits while conntrack does not know enough.
+
+        For conntrack a connection may begin with this very packet. With the server's acknowledgement it
+        knows better, and the SETUP is taken then, whatever it says.
+        """
+        if not of_client or not isinstance(message, Request) or message.method != "SETUP":
+            return True
+        return self._vouched()
+
     def _handle(self, message: Message, from_client: bool, now: float, actions: list[Action]) -> None:
         if isinstance(message, Request):
             if from_client:
                 self._request(message, now, actions)
             elif message.method == "TEARDOWN":  # RFC 7826 lets the server end a session
-                self._teardown(message, actions, by_server=True)
+                self._teardown(message.session, message.uri, actions, by_server=True)
         elif isinstance(message, Response) and not from_client:
             self._response(message, now, actions)
 
@@ -210,7 +232,7 @@ class Dialogue:
             self._setup(request, pending, now, actions)
         elif request.method == "TEARDOWN":
             actions.append(self._note("teardown", request))
-            self._teardown(request, actions)
+            self._teardown(session, request.uri, actions)
         elif request.method in ("PLAY", "PAUSE"):
             actions.append(self._note(request.method.lower(), request))
 
@@ -237,7 +259,6 @@ class Dialogue:
         refusal = self.policy.refuse_host(self.connection.client) if transports else None
         if transports and not refusal and not self._vouched():
             refusal = Refusal(_NOT_VOUCHED)
-            pending.doubted = self._doubted(transports)
         if refusal:
             actions.append(self._refused(refusal, request.cseq, port))
             return
@@ -249,38 +270,39 @@ class Dialogue:
             self._add(claim)
             pending.claim = claim
 
-    def _doubted(self, transports: Iterable[Transport]) -> tuple[tuple[int, ...], ...]:
-        """Return the ports of each transport that could be opened, was the connection vouched for."""
-        fair = [one for one in transports if not self.policy.refuse_destination(self.connection.client, one)]
-        return tuple(ports for one in fair if 0 < len(ports := named_ports(one)) <= _MAX_PAIR)
-
     def _ask(
+        self, request: Request, transport: Transport, claim: Claim, now: float, actions: list[Action]
+    ) -> None:
+        """Open what one transport of a SETUP asks for, or say why not."""
+        asked = [number.value for number in transport.client_ports]
+        refusal = self.policy.refuse_destination(self.connection.client, transport)
+        if not asked and "client_port" in transport.malformed:
+            refusal = refusal or Refusal("asked for a port that cannot be read")
+        if refusal:
+            actions.append(self._refused(refusal, request.cseq, asked[0] if asked else None))
+        elif asked:
+            ports = self._grant(asked, claim, now, actions, as_asked=False)
+            if ports:
+                actions += self._substitution.there(request, transport, ports, self.hearing)
+
+    def _grant(
         self,
-        message: Message,
-        transport: Transport,
+        asked: Sequence[int],
         claim: Claim,
         now: float,
         actions: list[Action],
         *,
+        as_asked: bool = True,
         said: str | None = None,
-    ) -> None:
-        """Open what one transport of a SETUP, or of its answer, asks for, or say why not.
+    ) -> tuple[int, ...]:
+        """Open the ports ``asked`` for ``claim``, or say why not; return the public ones.
 
-        ``said`` is told about a way that opens.
+        ``as_asked``: no others in their place. ``said`` is told about a way that opens.
         """
-        stb = self.connection.client
-        answer = isinstance(message, Response)
-        asked = [number.value for number in transport.client_ports]
-        # An answer names the address that the server sees: the router's.
-        refusal = None if answer else self.policy.refuse_destination(stb, transport)
-        if not asked and not refusal:
-            if "client_port" not in transport.malformed:
-                return
-            refusal = Refusal("asked for a port that cannot be read")
-        grant = refusal or self.policy.grant(self.ways, stb, asked, now, as_asked=answer)
+        grant = self.policy.grant(self.ways, self.connection.client, asked, now, as_asked=as_asked)
         if isinstance(grant, Refusal):
-            actions.append(self._refused(grant, message.cseq, asked[0] if asked else None))
-            return
+            actions.append(self._refused(grant, claim.cseq, asked[0]))
+            return ()
         for way in grant.evicted:
             actions += self._evict(way)
         for stb_port, port in dict(zip(asked, grant.ports, strict=True)).items():
@@ -288,9 +310,7 @@ class Dialogue:
         group = tuple(dict.fromkeys(grant.ports))
         if group not in claim.groups:
             claim.groups.append(group)
-        if answer:
-            return
-        actions += self._substitution.there(message, transport, grant.ports, self.hearing)
+        return grant.ports
 
     def _open(self, port: int, stb_port: int, claim: Claim, now: float, reason: str | None) -> OpenWay:
         way, new = self.ways.open(port, stb_port, claim, now)
@@ -321,7 +341,7 @@ class Dialogue:
         if pending is not None and pending.claim is not None:
             self._setup_answered(response, pending.claim, session, now, actions)
         elif response.status == 200 and self._is_unseen(pending):
-            self._setup_unseen(response, pending, session, now, actions)
+            self._setup_unseen(response, session, now, actions)
 
     def _redirected(self, location: str) -> str:
         """Return where a redirect leads, and whether we shall see what is said there."""
@@ -331,7 +351,7 @@ class Dialogue:
         return f"to {location}"
 
     def _is_unseen(self, pending: Pending | None) -> bool:
-        """Whether an answer may be to a SETUP that could not be seen, or not be believed when it came.
+        """Whether an answer may be to a SETUP that could not be seen.
 
         Only what was said before we listened, or in a gap, can be: once a request that was seen has its
         answer, those before it have theirs. So a server gains a port or two in each gap, and no more.
@@ -342,7 +362,7 @@ class Dialogue:
             self._unseen = _MAX_UNSEEN
         if pending is not None:
             self._unseen = 0
-            return bool(pending.doubted)
+            return False
         if self._unseen <= 0 or not (self.hearing.picked_up or lost):
             return False
         self._unseen -= 1
@@ -363,16 +383,14 @@ class Dialogue:
         self.ways.name_session(claim, session, response.session_timeout)
         chosen = response.transports()[:1]
         if chosen:
-            self._keep_chosen(chosen[0], response, claim, now, actions)
+            self._keep_chosen(chosen[0], claim, now, actions)
         if session is not None:
             # The same stream set up again in its session: the port asked for before is no longer used.
             for other in self.ways.session(self.connection.client, session):
                 if other is not claim and other.uri == claim.uri:
                     actions += self._release(other, "the set-top box asked for another port")
 
-    def _keep_chosen(
-        self, chosen: Transport, response: Response, claim: Claim, now: float, actions: list[Action]
-    ) -> None:
+    def _keep_chosen(self, chosen: Transport, claim: Claim, now: float, actions: list[Action]) -> None:
         """Close what was asked for but not taken; open what the server named instead, one for one."""
         if not chosen.is_udp or chosen.is_multicast:
             actions += self._release(claim, f"the server chose {chosen.protocol}"[:_MAX_TEXT])
@@ -385,69 +403,59 @@ class Dialogue:
             kept = {port for group in claim.groups if set(named) & set(group) for port in group}
         else:
             kept = set(named)
-            if not self._exchange(chosen, response, claim, now, actions):
+            if not self._exchange(named, claim, now, actions):
                 return
         dropped = held - kept
         if dropped and kept & {way.port for way in self.ways.of_claim(claim)}:
             actions += self._release(claim, "the server chose another port", dropped)
 
-    def _exchange(
-        self, chosen: Transport, response: Response, claim: Claim, now: float, actions: list[Action]
-    ) -> bool:
+    def _exchange(self, named: tuple[int, ...], claim: Claim, now: float, actions: list[Action]) -> bool:
         """Open the ports that the server named instead of those asked for; return whether they are open."""
-        named = named_ports(chosen)
         reason = widens(claim.groups, named)
         if reason is not None:
-            actions.append(self._refused(Refusal(reason), response.cseq, named[0]))
+            actions.append(self._refused(Refusal(reason), claim.cseq, named[0]))
             return False
-        before = len(claim.groups)
-        self._ask(response, chosen, claim, now, actions)
-        return len(claim.groups) > before
+        return bool(self._grant(named, claim, now, actions))
 
     def _setup_unseen(
-        self,
-        response: Response,
-        pending: Pending | None,
-        session: str | None,
-        now: float,
-        actions: list[Action],
+        self, response: Response, session: str | None, now: float, actions: list[Action]
     ) -> None:
         """Open the way for a SETUP that was asked just before we looked; its answer names the port too."""
         chosen = response.transports()[:1]
-        if not chosen or not chosen[0].is_udp or chosen[0].is_multicast or not chosen[0].client_ports:
-            return
-        if self.policy.refuse_host(self.connection.client):
+        if not chosen or not chosen[0].is_udp or chosen[0].is_multicast:
             return
         named = named_ports(chosen[0])
-        reason = widens(pending.doubted, named) if pending else widens_unseen(named)
-        reason = reason or (None if self._vouched() else _NOT_VOUCHED)
+        if not named or self.policy.refuse_host(self.connection.client):
+            return
+        reason = widens_unseen(named) or (None if self._vouched() else _NOT_VOUCHED)
         if reason is not None:
             actions.append(self._refused(Refusal(reason), response.cseq, named[0]))
             return
-        claim = Claim(self.connection, pending.uri if pending else "", response.cseq, now)
-        said = "opened by the answer: the SETUP was not seen, or not believed"
-        self._ask(response, chosen[0], claim, now, actions, said=said)
+        claim = Claim(self.connection, "", response.cseq, now)
+        self._grant(named, claim, now, actions, said="opened by the answer: the SETUP was not seen")
         if claim.groups:
             self._add(claim)
             self.ways.name_session(claim, session, response.session_timeout)
 
-    def _teardown(self, request: Request, actions: list[Action], *, by_server: bool = False) -> None:
-        """Close the ways of the session, or of the one stream of it, that the request names.
+    def _teardown(
+        self, session: str | None, uri: str, actions: list[Action], *, by_server: bool = False
+    ) -> None:
+        """Close the ways of ``session``, or of the one stream of it, that a request names.
 
         A set-top box may do so over another connection; a server ends only what was set up with itself.
         """
-        if request.session is not None:
-            claims = self._of_session(request.session)
+        if session is not None:
+            claims = self._of_session(session)
             if by_server:
                 claims = [one for one in claims if one.connection.server == self.connection.server]
-            streams = [claim for claim in claims if claim.uri == kept_text(request.uri)]
+            streams = [claim for claim in claims if claim.uri == kept_text(uri)]
             if streams and len({claim.uri for claim in claims}) > 1:
                 claims = streams
             unnamed = [claim for claim in self.claims if claim.session is None]
             if not claims and len(unnamed) == 1:  # taken over from an earlier helper, session unknown
                 claims = unnamed
         else:
-            claims = [claim for claim in self.claims if _within(claim.uri, request.uri)] or list(self.claims)
+            claims = [claim for claim in self.claims if _within(claim.uri, uri)] or list(self.claims)
         for claim in claims:
             actions += self._release(claim, "TEARDOWN", cut=True)
 

@@ -40,7 +40,7 @@ class Dialogues:
         ports: tuple[int, ...],
         *,
         confirm: Confirm | None = None,
-        capacity: int = 8192,
+        capacity: int = 4096,
         budget: int = BUDGET,
     ) -> None:
         self.policy = policy
@@ -142,7 +142,11 @@ class Dialogues:
     def close(self, connection: Connection, reason: str) -> list[Action]:
         """End a connection that has gone without our seeing it, as conntrack tells."""
         dialogue = self.find(connection)
-        return dialogue.close(reason) if dialogue else []
+        if dialogue is None:
+            return []
+        actions = dialogue.close(reason)
+        self._shares.account(dialogue)
+        return actions
 
     def sweep(self, now: float) -> list[Action]:
         """Close the ways that have expired or whose port the router uses; forget dialogues that ended."""
@@ -154,6 +158,7 @@ class Dialogues:
         actions += self._leave_to_router()
         for key, dialogue in list(self._by_key.items()):
             dialogue.prune()
+            self._shares.account(dialogue)  # a helper may have closed it itself
             silent = now - dialogue.last
             if dialogue.closed:
                 over = silent > _FORGET_CLOSED

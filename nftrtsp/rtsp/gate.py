@@ -257,7 +257,7 @@ class Gate:
                 record = self.record(action.way)
                 self._close(action.way, cut=action.cut)
                 self.tell(msgspec.structs.replace(action.note, way=record))
-            elif link is None or dialogue is None:
+            elif link is None or dialogue is None or self.ways.at(action.way.port) is not action.way:
                 continue
             elif action.new or not self.openings.is_fresh(action.way, link.master, self._now):
                 self._open(link, dialogue, action.way, action.note)

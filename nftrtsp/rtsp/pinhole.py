@@ -177,6 +177,8 @@ class PinholeHelper:
 
     def _open(self, dialogue: Dialogue | None, action: OpenWay) -> None:
         way = action.way
+        if self.ways.at(way.port) is not way:  # refused by the kernel a moment ago, or closed again
+            return
         try:
             self.elements.open(self._pinhole(way), time.monotonic())
         except NftrtspError as error:

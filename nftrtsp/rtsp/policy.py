@@ -125,7 +125,7 @@ class Policy(msgspec.Struct, frozen=True):
         mine = ways.of(stb)
         new = [port for port in dict.fromkeys(asked) if port not in mine]
         evicted: dict[int, Way] = {}
-        refusal = self._make_room(ways, stb, new, now, evicted)
+        refusal = self._make_room(ways, stb, asked, now, evicted)
         if refusal:
             return refusal
         ports = {port: mine[port].port for port in asked if port in mine}
@@ -143,15 +143,17 @@ class Policy(msgspec.Struct, frozen=True):
         return Grant(tuple(ports[port] for port in asked), tuple(evicted.values()))
 
     def _make_room(
-        self, ways: Ways, stb: bytes, new: Sequence[int], now: float, evicted: dict[int, Way]
+        self, ways: Ways, stb: bytes, asked: Sequence[int], now: float, evicted: dict[int, Way]
     ) -> Refusal | None:
         """Keep the limits: a set-top box's own dead ways (it was switched off, say) go for its new ones."""
+        mine = ways.of(stb)
+        new = [port for port in dict.fromkeys(asked) if port not in mine]
         if not new:
             return None
-        mine = ways.of(stb)
         over = len(mine) + len(new) - self.max_per_stb
         if over > 0:
-            dead = sorted((way for way in mine.values() if way.is_stale(now)), key=lambda way: way.seen)
+            others = [way for way in mine.values() if way.stb_port not in asked]
+            dead = sorted((way for way in others if way.is_stale(now)), key=lambda way: way.seen)
             if len(dead) < over:
                 return Refusal(f"has {len(mine)} ways open, and {self.max_per_stb} is the limit", new[0])
             evicted.update((way.port, way) for way in dead[:over])

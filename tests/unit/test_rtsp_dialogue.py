@@ -269,6 +269,17 @@ def test_a_box_that_was_switched_off_is_not_locked_out_by_its_dead_ways() -> Non
     assert len(world.open) == 2
 
 
+def test_a_dead_way_that_is_asked_for_again_does_not_make_room_for_itself() -> None:
+    world = World(max_per_stb=2)
+    old = Talk(world)
+    for port in (5000, 5004):
+        old.setup(port)
+        old.answer(f"Session: {port};timeout=60")
+    world.now += 121
+    Talk(world, port=40001).setup("RTP/AVP;client_port=5000-5001")
+    assert sorted(world.open) == [5000, 5001]
+
+
 def test_keep_alives_keep_a_way_and_silence_for_longer_than_pause_ends_it(world: World) -> None:
     talk = Talk(world)
     talk.setup()
@@ -354,6 +365,7 @@ def test_a_substitute_has_as_many_digits_and_keeps_pairs_together() -> None:
 def test_an_open_connection_is_picked_up_in_the_middle(world: World) -> None:
     talk = Talk(world, seen_from_start=False)
     talk.send(True, b"rest of something\r\n\r\n")
+    talk.send(False)
     talk.setup()
     assert list(world.open) == [PORT]
 
@@ -363,8 +375,10 @@ def test_a_setup_that_was_not_seen_opens_by_its_answer(world: World) -> None:
     talk.answer(
         "Session: 7", f"Transport: MP2T/UDP;unicast;destination=10.214.0.2;client_port={PORT}", cseq=4
     )
+    talk.send(True)
     assert world.open == {PORT: (stb(), PORT)}
     talk.ask("TEARDOWN", "Session: 7")
+    talk.answer()
     assert world.open == {}
 
 
@@ -415,6 +429,8 @@ def test_adopted_ways_close_with_their_session(world: World) -> None:
     talk.ask("TEARDOWN", "Session: 8")
     assert PORT in world.open
     talk.ask("TEARDOWN", "Session: 7")
+    assert PORT in world.open, "nobody knows yet whose TEARDOWN it is"
+    talk.answer()
     assert world.open == {}
 
 

@@ -66,6 +66,8 @@ def test_a_connection_that_conntrack_knows_is_picked_up_and_asked_about_once(tab
     world = guarded(table)
     talk = Talk(world, seen_from_start=False)
     table.known.add(talk.connection)
+    talk.ask("OPTIONS")
+    talk.answer()
     for port in (PORT, PORT + 2):
         talk.setup(port)
     assert sorted(world.open) == [PORT, PORT + 2]
@@ -78,6 +80,37 @@ def test_a_spoofed_syn_and_setup_open_nothing(table: Table) -> None:
     talk.send(True, flags=SYN)
     talk.setup()
     assert world.open == {}
+
+
+def test_a_setup_whose_numbers_nobody_acknowledged_opens_by_its_answer(table: Table) -> None:
+    world = guarded(table)
+    talk = Talk(world, seen_from_start=False)
+    table.known.add(talk.connection)
+    talk.setup()
+    assert world.open == {}
+    talk.answer("Session: 7")
+    assert list(world.open) == [PORT]
+
+
+@pytest.mark.parametrize("flags", [ACK, SYN])
+def test_a_forged_setup_on_a_connection_that_lives_unseen_opens_nothing(table: Table, flags: int) -> None:
+    world = guarded(table)
+    talk, forger = Talk(world, seen_from_start=False), Talk(world, seen_from_start=False)
+    table.known.add(talk.connection)
+    forger.skip(True, 1 << 24)
+    forger.skip(False, 1 << 24)
+    forger.send(True, flags=flags)
+    forger.setup(5353)
+    talk.ask("OPTIONS")
+    talk.answer()
+    assert world.open == {}
+
+
+def test_an_answer_that_is_told_of_no_connection_says_so(table: Table) -> None:
+    world = guarded(table)
+    talk = Talk(world)
+    talk.setup()
+    talk.answer("Session: 7")
     assert world.reasons("way-refused") == ["conntrack does not know this connection as an established one"]
 
 
@@ -93,7 +126,9 @@ def test_a_whole_handshake_is_asked_about_before_its_first_way_only(table: Table
     assert table.asked == 1
 
 
-def test_a_setup_that_was_not_believed_opens_by_its_answer_once_conntrack_knows_better(table: Table) -> None:
+def test_a_setup_that_was_not_believed_opens_once_it_is_acknowledged_and_conntrack_knows(
+    table: Table,
+) -> None:
     world = guarded(table)
     talk = Talk(world)
     talk.setup()
@@ -112,7 +147,7 @@ def test_such_an_answer_opens_no_more_than_was_asked(table: Table, named: str) -
     talk.setup()
     table.known.add(talk.connection)
     talk.answer("Session: 7", f"Transport: MP2T/UDP;unicast;client_port={named}")
-    assert world.open == {}
+    assert list(world.open) == [PORT]
 
 
 def test_an_answer_about_tcp_does_not_open_udp_on_a_connection_that_was_not_vouched_for(
@@ -134,6 +169,7 @@ def test_strangers_are_not_asked_about_without_end(table: Table) -> None:
     honest = Talk(world, box=1, seen_from_start=False)
     table.known.add(honest.connection)
     honest.setup()
+    honest.answer("Session: 1")
     assert list(world.open) == [PORT], "another box does not pay for it"
 
 
@@ -258,6 +294,7 @@ def test_a_server_gains_no_port_by_answering_again_and_again(world: World) -> No
     for number in range(10):
         port = 6000 + number
         talk.answer("Session: 7", f"Transport: MP2T/UDP;unicast;client_port={port}", cseq=number + 1)
+        talk.send(True)
     assert sorted(world.open) == [6000, 6001]
 
 
@@ -272,7 +309,8 @@ def test_what_was_asked_before_a_request_that_has_its_answer_has_its_own(world: 
 def test_an_opening_by_the_answer_is_told(world: World) -> None:
     talk = Talk(world, seen_from_start=False)
     talk.answer("Session: 7", f"Transport: MP2T/UDP;unicast;client_port={PORT}", cseq=4)
-    assert world.reasons("way-open") == ["opened by the answer: the SETUP was not seen, or not believed"]
+    talk.send(True)
+    assert world.reasons("way-open") == ["opened by the answer: the SETUP was not seen"]
 
 
 def test_a_timeout_of_30_years_is_a_day(world: World) -> None:
