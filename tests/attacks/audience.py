@@ -44,6 +44,8 @@ class Seen:
     asked: float = 0.0
     answered: float = 0.0
     waited: float = 0.0  # how long the helper had had no processor by then, since it started
+    #: From SETUP to its way, and the same while the helper had a processor.
+    opening: tuple[float, float] = (float("inf"), float("inf"))
     first: list[float] = field(default_factory=list)  # from each PLAY to the first datagram after it
     sent: int = 0
     arrived: int = 0
@@ -181,7 +183,8 @@ class Viewer:
 class Audience:
     """Boxes that watch one film after the other, with pauses and seeks, until they are told to stop.
 
-    ``waited`` tells how long the helper has had work and no processor, in seconds.
+    ``waited`` tells how long the helper has had work and no processor, in seconds, ``opening`` how long a
+    film's way took to open.
     """
 
     def __init__(
@@ -189,11 +192,12 @@ class Audience:
         network: Network,
         oracle: Oracle,
         waited: Callable[[], float],
+        opening: Callable[[Seen], tuple[float, float]],
         *,
         first_port: int = 20000,
         mbps: float = 0.3,
     ) -> None:
-        self.network, self.oracle, self.waited = network, oracle, waited
+        self.network, self.oracle, self.waited, self.opening = network, oracle, waited, opening
         self.first_port, self.mbps = first_port, mbps
         self.films: list[Seen] = []
         self._stop = threading.Event()
@@ -230,6 +234,7 @@ class Audience:
                 seen.waited = self.waited()
                 viewer.setup()
                 viewer.play()
+                seen.opening = self.opening(seen)
                 self._stop.wait(stretch)
                 viewer.pause()
                 self._stop.wait(pause)

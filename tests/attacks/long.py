@@ -171,15 +171,15 @@ def watched(scene: Scene, hosts: Network, seconds: float, *, attacked: bool) -> 
         workers.append(threading.Thread(target=assail, args=(scene, hosts, stop), daemon=True))
     for worker in workers:
         worker.start()
-    audience = Audience(hosts, scene.oracle, scene.helper.waited, first_port=22000 if attacked else 20000)
+    first = 24000 if attacked else 20000
+    audience = Audience(hosts, scene.oracle, scene.helper.waited, scene.opening, first_port=first)
     audience.start()
     time.sleep(seconds)
     films = audience.stop()
     stop.set()
     for worker in workers:
         worker.join(120)
-    both = [scene.opening(film, 0.0) for film in films if film.answered]
-    opening, own = ([one[which] * 1000 for one in both] for which in (0, 1))
+    opening, own = ([film.opening[which] * 1000 for film in films if film.answered] for which in (0, 1))
     beginning = [first * 1000 for film in films for first in film.first]
     return Part(films, opening, own, beginning, watch)
 

@@ -260,8 +260,14 @@ class Scene:
         And the same without the time that the helper waited for a processor.
         """
         key = (seen.box, seen.port)
-        self.until(lambda: key in self.helper.opened, wait)
-        opened, waited = self.helper.opened.get(key, (float("inf"), 0.0))
+        never = float("inf"), 0.0
+
+        def last() -> tuple[float, float]:
+            one = self.helper.opened.get(key, never)
+            return one if one[0] > seen.asked else never  # else an earlier film's at this port
+
+        self.until(lambda: last() is not never, wait)
+        opened, waited = last()
         return opened - seen.asked, max(0.0, opened - seen.asked - max(0.0, waited - seen.waited))
 
     def _look(self, beside: Beside, stop: threading.Event) -> None:
