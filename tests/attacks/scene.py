@@ -218,6 +218,7 @@ class Scene:
         stop = threading.Event()
         with film:
             film.setup()
+            self.opening(film.seen)  # the helper may have to wait for a processor: no film is lost by that
             film.play()
             workers = [
                 threading.Thread(target=self._probe, args=(beside, stop), daemon=True),

@@ -6,6 +6,7 @@ Nothing is opened before the fence of the lab has said that this process stands 
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import json
 import os
@@ -45,8 +46,12 @@ class Wire:
                 self.socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
 
     def send(self, packet: bytes) -> None:
-        """Send one packet to the router."""
-        self.socket.sendto(packet, (_LINK, _ETH_P_IP, 0, 0, self.mac))
+        """Send one packet to the router; it is lost where the link has no room for it."""
+        try:
+            self.socket.sendto(packet, (_LINK, _ETH_P_IP, 0, 0, self.mac))
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
 
     def segments(self, wait: float) -> Iterator[Segment]:
         """Yield the TCP segments that come within ``wait`` seconds."""
