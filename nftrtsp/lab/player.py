@@ -432,6 +432,7 @@ def _start(space: Namespace, module: str, **options: Any) -> subprocess.Popen[An
         env={"PYTHONPATH": package_path()},
         stdout=subprocess.PIPE,
         text=True,
+        process_group=0,  # Ctrl-C is for us, who end it: while it starts, it would print a traceback
         **options,
     )
 

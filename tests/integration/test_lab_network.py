@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -170,3 +171,16 @@ def test_a_lab_that_fails_half_way_leaves_nothing(monkeypatch: pytest.MonkeyPatc
 def test_too_many_boxes_are_refused_in_one_sentence() -> None:
     with pytest.raises(LabError, match=r"51 set-top boxes .* out of range; 1 to 50"):
         Lab.build(stbs=51)
+
+
+def test_ctrl_c_reaches_no_program_of_a_set_top_box_or_provider() -> None:
+    with Lab.build(stbs=1) as lab, lab.provider(), lab.stbs[0].player():
+        programs = [
+            pid for pid in registry.processes(registry.load(lab.id)) if b"nftrtsp.lab." in _command(pid)
+        ]
+        assert len(programs) == 2
+        assert os.getpgrp() not in {os.getpgid(pid) for pid in programs}
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
