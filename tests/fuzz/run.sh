@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fuzz everything that reads bytes from others: each tests/fuzz/fuzz_*.py for INPUTS inputs.
+# Fuzz everything that reads bytes from others: each tests/fuzz/fuzz_*.py for INPUTS inputs; and the core of trust
+# (tests/unit/trust_model.py) for five steps each, when no target is named.
 # usage: tests/fuzz/run.sh [INPUTS [TARGET...]]      (default: 200000 inputs of every target)
 # A crash leaves its input in tests/fuzz/crashes and ends with an error. Corpora are kept in $NFTRTSP_CORPUS
 # (default: a temporary folder that is removed at the end).
@@ -37,4 +38,8 @@ for target in "${targets[@]}"; do
   fi
   grep 'stat::number_of_executed_units' "$corpus/$name.log"
 done
+if [ $# -eq 0 ]; then
+  echo "==> trust_steps: $((5 * inputs)) steps" >&2
+  $python -m tests.fuzz.trust_steps $((5 * inputs))
+fi
 rmdir tests/fuzz/crashes 2>/dev/null || true

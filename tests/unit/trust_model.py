@@ -70,6 +70,7 @@ class Line:
         self.refused = 0  # ways that the kernel did not open
         self.asked: set[tuple[int, ...]] = set()  # the ports of each transport the box asked for
         self.named: set[int] = set()  # ports that the server may have put in their place
+        self.said: set[int] = set()  # ports that it named, and that may open where the SETUP was missed
 
 
 class Step(NamedTuple):
@@ -155,10 +156,10 @@ class Model:
         named = _NAMES[name % len(_NAMES)].format(some[0], some[-1], some[0] + 3)
         ports = tuple(dict.fromkeys(int(text) for text in named.split("-") if text))
         shape = _shape(ports)
-        if ports and (
-            shape in {_shape(one) for one in line.asked} or (line.missed and shape in ((0,), (0, 1)))
-        ):
+        if ports and shape in {_shape(one) for one in line.asked}:
             line.named.update(ports)
+        if shape in ((0,), (0, 1)):
+            line.said.update(ports)
         before, quiet = self._held_by(line), self._is_quiet(line)
         self._say(line, False, _answer(line.cseq - session % 2, status, named, session))
         grown = self._held_by(line) - before
@@ -407,7 +408,7 @@ class Model:
         assert line.open, "a connection that conntrack does not know opened a way"
         assert way.stb == line.box, "a way to a host that did not ask"
         assert way.stb in BOXES, "a way to a host that may not ask"
-        asked = {port for ports in line.asked for port in ports}
+        asked = {port for ports in line.asked for port in ports} | (line.said if line.missed else set())
         assert way.stb_port in asked | line.named, "a way to a port that was not asked for"
         assert not action.new or way.port not in self.services, "a way on a port of the router"
         assert self.substitutes or way.port == way.stb_port
