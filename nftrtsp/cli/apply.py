@@ -20,8 +20,8 @@ from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
+    from nftrtsp.health.lookout import Lookout
     from nftrtsp.ruleset.apply import Outcome, Wanted
-    from nftrtsp.ruleset.lookout import Lookout
     from nftrtsp.ruleset.trial import Trial
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -52,10 +52,10 @@ def diff(
 
     Signs in the first column: + added, - removed, ~ changed, > moved.
     """
+    from nftrtsp.health.lookout import Lookout
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.diff import compare
     from nftrtsp.ruleset.kernel import Nft
-    from nftrtsp.ruleset.lookout import Lookout
 
     config = load_config(config_path)
     kind = settle(config, helper)
@@ -103,9 +103,9 @@ def apply(
     way back is armed before the change and does not need this program. Exit code 3: taken back. Ctrl-C ends
     only the countdown, with exit code 130: the change is live and unconfirmed, and the way back stays armed.
     """
+    from nftrtsp.health.lookout import Lookout
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.kernel import Nft
-    from nftrtsp.ruleset.lookout import Lookout
 
     config = load_config(config_path)
     _require_interfaces(config, config_path)
@@ -236,7 +236,7 @@ def make_ready(kind: str, config: Config) -> None:
     from nftrtsp.config import HelperKind
 
     if kind == HelperKind.USERSPACE:
-        from nftrtsp.rtsp import cthelper
+        from nftrtsp.helper.userspace import registry as cthelper
 
         cthelper.prepare(config)
 
@@ -255,7 +255,7 @@ def _ask_for_helper(kind: HelperKind) -> None:
     """Say so where nobody reads yet what boxes ask for."""
     from nftrtsp import paths
     from nftrtsp.config import HelperKind
-    from nftrtsp.rtsp import publish
+    from nftrtsp.helper import publish
 
     if kind is not HelperKind.KERNEL and publish.ask(paths.helper_socket()) is None:
         TERMINAL.say("no `nftrtsp helper` runs here yet, and without it no film comes: start it")
@@ -263,7 +263,7 @@ def _ask_for_helper(kind: HelperKind) -> None:
 
 def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
     """Say what the ruleset cannot fix, on stderr; with ``--json`` as objects on stdout."""
-    from nftrtsp.ruleset import environment
+    from nftrtsp.health import environment
 
     facts, whole = lookout.report()
     if not whole:

@@ -48,7 +48,7 @@ def run() -> None:
 def _serve(path: str | None, kind: str | None, netns: str | None) -> None:
     _spare_typing_extensions()
     from nftrtsp import config, paths
-    from nftrtsp.rtsp.serve import serve
+    from nftrtsp.helper.serve import serve
 
     if netns:
         from nftrtsp import netns as namespaces

@@ -14,7 +14,7 @@ from nftrtsp.terminal import TERMINAL, hung
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nftrtsp.doctor import Finding, Verdict
+    from nftrtsp.health import Finding, Verdict
 
 _STYLES = {"ok": "good", "warning": "warn", "fault": "bad", "unknown": "unknown"}
 
@@ -31,7 +31,7 @@ def doctor(config_path: Path | None, as_json: bool) -> None:
 
     Touches nothing. Exit 0: nothing found, 1: a fault, 2: trouble.
     """
-    from nftrtsp.doctor import conclude, diagnose, gather
+    from nftrtsp.health import conclude, diagnose, gather
 
     facts = gather(load_config(config_path))
     findings = diagnose(facts)

@@ -21,7 +21,7 @@ from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.conntrack.subscription import Subscription
 from nftrtsp.conntrack.table import Table
 from nftrtsp.errors import NftrtspError
-from nftrtsp.rtsp import publish
+from nftrtsp.helper import publish
 from nftrtsp.terminal import TERMINAL, Channel, hung, json_line
 
 if TYPE_CHECKING:

@@ -123,7 +123,7 @@ def settle(config: Config, helper: str | None = None, *, ask: bool = True) -> He
     kind = HelperKind(helper) if helper else config.rtsp.helper
     if kind is not HelperKind.AUTO:
         return kind
-    from nftrtsp.rtsp import choice
+    from nftrtsp.helper import choice
 
     chosen = choice.decide(HelperKind.AUTO, choice.look(ask=ask))
     TERMINAL.say(f"helper auto: {chosen.kind}, as {chosen.why}", hang=HANG)

@@ -24,6 +24,6 @@ def helper(config_path: Path | None, kind: str | None) -> None:
     to stderr. Restarting it does not interrupt films. Root, or CAP_NET_ADMIN and a writable run directory.
     """
     from nftrtsp.config import HelperKind
-    from nftrtsp.rtsp.serve import serve
+    from nftrtsp.helper.serve import serve
 
     serve(load_config(config_path), None if kind is None else HelperKind(kind))

@@ -49,7 +49,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
 
 
 def _against_config(live: Table | None, path: Path | None) -> dict[str, Any]:
-    from nftrtsp.rtsp import choice
+    from nftrtsp.helper import choice
     from nftrtsp.ruleset.diff import compare
 
     try:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from nftrtsp import figures
+from nftrtsp.helper import publish
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
-from nftrtsp.rtsp import publish
 
 Record = dict[str, Any]
 

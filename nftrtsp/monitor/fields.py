@@ -9,8 +9,8 @@ from nftrtsp import figures
 from nftrtsp.conntrack.event import Event
 from nftrtsp.conntrack.record import of_event, of_expectation, of_flow
 from nftrtsp.conntrack.role import Part, Role, Roles
+from nftrtsp.events.news import Checked
 from nftrtsp.monitor import words
-from nftrtsp.monitor.news import Checked
 from nftrtsp.monitor.problem import Problem
 from nftrtsp.monitor.snapshot import BoxView, EventView, FilmView, FlowView, Snapshot, WayView
 from nftrtsp.monitor.view import Line

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from nftrtsp.monitor.news import Gauged
-from nftrtsp.ruleset.environment import has_default_route
+from nftrtsp.events.news import Gauged
+from nftrtsp.health.environment import has_default_route
 
 _NET = Path("/proc/sys/net")
 _LOOK_AGAIN = 5.0  # seconds until addresses and settings are read again; counters are read each time

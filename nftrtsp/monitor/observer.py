@@ -12,11 +12,7 @@ from nftrtsp.config import Config
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.record import protocol_text
-from nftrtsp.films.film import Film
-from nftrtsp.films.phase import Phase
-from nftrtsp.films.sessions import Sessions
-from nftrtsp.monitor import problem
-from nftrtsp.monitor.news import (
+from nftrtsp.events.news import (
     Began,
     Checked,
     Gauged,
@@ -28,6 +24,10 @@ from nftrtsp.monitor.news import (
     Strayed,
     Told,
 )
+from nftrtsp.films.film import Film
+from nftrtsp.films.phase import Phase
+from nftrtsp.films.sessions import Sessions
+from nftrtsp.monitor import problem
 from nftrtsp.monitor.problem import Circumstances
 from nftrtsp.monitor.snapshot import BoxView, EventView, FilmView, FlowView, Snapshot, Top, WayView
 

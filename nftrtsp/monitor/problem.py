@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from nftrtsp.events.news import Checked, Gauged
 from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
-from nftrtsp.monitor.news import Checked, Gauged
-from nftrtsp.ruleset import environment
+from nftrtsp.health import environment
 
 _RECENT = 120.0  # a failed film stays a problem for so many seconds after it ended
 _NEARLY_FULL = 0.9

@@ -1,6 +1,6 @@
 """The live reader: a thread that listens to kernel and helper and never touches a widget.
 
-Everything it hears becomes news (:mod:`nftrtsp.monitor.news`); the observer makes snapshots of them, at most
+Everything it hears becomes news (:mod:`nftrtsp.events.news`); the observer makes snapshots of them, at most
 eight a second, and the screen takes the newest when it draws. What does not concern IPTV is dropped by a
 socket filter in the kernel, so a storm of other traffic costs neither this thread nor the screen.
 """
@@ -27,15 +27,15 @@ from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.table import Table
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
 from nftrtsp.errors import NftrtspError, PrivilegeError
+from nftrtsp.events.news import Began, Checked, Heard, HelperLeft, Listed, News, Told
+from nftrtsp.events.recording import Recorder, config_data
 from nftrtsp.films.household import Guesses
+from nftrtsp.helper import publish
 from nftrtsp.monitor.gauge import GaugeReader
-from nftrtsp.monitor.news import Began, Checked, Heard, HelperLeft, Listed, News, Told
 from nftrtsp.monitor.observer import MOST_FLOWS, Observer
-from nftrtsp.monitor.recording import Recorder, config_data
 from nftrtsp.monitor.rulesetwatch import RulesetWatch
 from nftrtsp.monitor.snapshot import EMPTY, Snapshot
 from nftrtsp.monitor.tap import Tap
-from nftrtsp.rtsp import publish
 
 _WAIT = 0.2  # seconds between two looks while nothing comes
 _GATHER = 0.03  # seconds to let events gather: one snapshot for many

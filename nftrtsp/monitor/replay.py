@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from nftrtsp.errors import NftrtspError
+from nftrtsp.events.news import News
+from nftrtsp.events.recording import Recording
 from nftrtsp.monitor.feed import Position
-from nftrtsp.monitor.news import News
 from nftrtsp.monitor.observer import Observer
-from nftrtsp.monitor.recording import Recording
 from nftrtsp.monitor.snapshot import EMPTY, Snapshot
 
 _PAUSE = 1 / 16  # seconds between two looks at the clock

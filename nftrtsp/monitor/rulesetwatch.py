@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from nftrtsp.monitor.news import Checked
+from nftrtsp.events.news import Checked
 
 _NETLINK_NETFILTER = 12
 _GROUP_NFTABLES = 7  # NFNLGRP_NFTABLES

@@ -6,11 +6,11 @@ import msgspec
 
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Roles
+from nftrtsp.events.news import Checked, Gauged
 from nftrtsp.films.film import Step
 from nftrtsp.films.household import Guesses
 from nftrtsp.films.open_port import OpenPort
 from nftrtsp.films.phase import Phase
-from nftrtsp.monitor.news import Checked, Gauged
 from nftrtsp.monitor.problem import Problem
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from nftrtsp.monitor.news import Strayed
+from nftrtsp.events.news import Strayed
 
 _ETH_P_IP = 0x0800
 _SO_ATTACH_FILTER = 26

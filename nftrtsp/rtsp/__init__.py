@@ -1,1 +1,1 @@
-"""What the set-top boxes ask for: RTSP, and the helpers that open the way for the film."""
+"""RTSP without I/O: messages, transports, TCP reassembly, conversations, rewriting. Importable by anybody."""

@@ -24,7 +24,7 @@ def build(config: Config, kind: HelperKind) -> Table:
     """Return the table for ``config`` with the helper ``kind``, which must be a settled one, not ``auto``.
 
     ``kernel`` and ``userspace`` give one and the same table. Raises ValueError for ``auto``: what it stands
-    for is a question to a machine (``nftrtsp.rtsp.choice``).
+    for is a question to a machine (``nftrtsp.helper.choice``).
     """
     if kind is HelperKind.AUTO:
         raise ValueError("settle the helper kind before building a ruleset")

@@ -6,8 +6,8 @@ import socket
 from typing import Protocol
 
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.helper.pinhole.map import PinholeMap
 from nftrtsp.lab.network import Router
-from nftrtsp.rtsp.pinholemap import PinholeMap
 from tests.attacks.oracle import OpenWay
 
 

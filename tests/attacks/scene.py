@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from nftrtsp.errors import NftrtspError
+from nftrtsp.helper.publish import Subscription
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import IPTV_LINK, LAN_LINK
-from nftrtsp.rtsp.publish import Subscription
 from tests.attacks.audience import NoFilmError, Seen, Viewer
 from tests.attacks.network import MEDIA, ROUTER, Network, load_ruleset
 from tests.attacks.opened import Expectations, Opened, Pinholes

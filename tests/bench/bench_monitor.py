@@ -26,8 +26,8 @@ from pathlib import Path
 import msgspec
 
 from nftrtsp.conntrack.event import EventType
-from nftrtsp.monitor.news import Began, Gauged, Heard, Kept, Listed, News, Told
-from nftrtsp.monitor.recording import Recorder, Recording
+from nftrtsp.events.news import Began, Gauged, Heard, Kept, Listed, News, Told
+from nftrtsp.events.recording import Recorder, Recording
 from tests.bench.harness import NFTRTSP, PYTHON, Namespace, Row, built, conntrack_room, paired, report, timed
 
 FILMS = 20

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from nftrtsp.config import HelperKind, load
+from nftrtsp.helper.publish import Subscription
 from nftrtsp.lab.network import Lab
-from nftrtsp.rtsp.publish import Subscription
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.kernel import Nft
 from nftrtsp.ruleset.names import PINHOLE_MAP, TABLE_NAME

@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from nftrtsp.helper.userspace import queue as nfqueue
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import attribute, be32, message, nested
-from nftrtsp.rtsp import nfqueue
 from tests.bench.bench_pinhole import BOXES, WITHIN, quantile
 from tests.bench.harness import ROOT, Row, report
 from tests.bench.userspace_guest import FRAME, RATE, SETUPS

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from nftrtsp.helper.publish import Subscription
+from nftrtsp.helper.userspace import registry as cthelper
 from nftrtsp.lab.network import Lab
-from nftrtsp.rtsp import cthelper
-from nftrtsp.rtsp.publish import Subscription
 from tests.bench.bench_pinhole import (
     BOXES,
     FIRST,

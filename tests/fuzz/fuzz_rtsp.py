@@ -14,12 +14,12 @@ from ipaddress import IPv4Address
 import atheris
 
 with atheris.instrument_imports(include=["nftrtsp.rtsp"]):
-    from nftrtsp.rtsp.action import CloseWay, OpenWay
-    from nftrtsp.rtsp.dialogue import Dialogue
-    from nftrtsp.rtsp.dialogues import Dialogues
+    from nftrtsp.helper.action import CloseWay, OpenWay
+    from nftrtsp.helper.dialogue import Dialogue
+    from nftrtsp.helper.dialogues import Dialogues
+    from nftrtsp.helper.policy import Policy
+    from nftrtsp.helper.ways import Ways
     from nftrtsp.rtsp.packet import Packet, read_packet
-    from nftrtsp.rtsp.policy import Policy
-    from nftrtsp.rtsp.ways import Ways
 
 PARTS = (
     b"SETUP rtsp://s/f RTSP/1.0\r\nCSeq: 1\r\nTransport: MP2T/H2221/UDP;unicast;client_port=27336\r\n\r\n",

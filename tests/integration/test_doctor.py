@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from nftrtsp.helper import publish
 from nftrtsp.lab.network import Lab
-from nftrtsp.rtsp import publish
 
 pytestmark = pytest.mark.root
 

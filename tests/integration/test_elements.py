@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from nftrtsp.errors import KernelError
-from nftrtsp.rtsp.elements import AT_ONCE, Elements
-from nftrtsp.rtsp.pinholemap import Pinhole
+from nftrtsp.helper.pinhole.elements import AT_ONCE, Elements
+from nftrtsp.helper.pinhole.map import Pinhole
 from tests.integration.test_pinhole_map import NOTE, STB, Room, pinhole, room
 
 __all__ = ["room"]

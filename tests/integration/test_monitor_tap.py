@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from nftrtsp.events.news import Strayed
+from nftrtsp.events.recording import Recording
 from nftrtsp.lab.network import Lab
-from nftrtsp.monitor.news import Strayed
-from nftrtsp.monitor.recording import Recording
 from nftrtsp.monitor.replay import Replay
 from tests.integration.demo_recording import prepare, record
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from nftrtsp import netns
+from nftrtsp.events.news import Heard, Told
+from nftrtsp.events.recording import Recording
 from nftrtsp.lab.network import Lab
-from nftrtsp.monitor.news import Heard, Told
-from nftrtsp.monitor.recording import Recording
 from tests.integration.demo_recording import prepare, record
 
 pytestmark = [

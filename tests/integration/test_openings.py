@@ -17,9 +17,9 @@ from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.tuple import IPPROTO_TCP
+from nftrtsp.helper.userspace.expectations import Openings
+from nftrtsp.helper.ways import Claim, Connection, Way
 from nftrtsp.lab.network import Lab
-from nftrtsp.rtsp.openings import Openings
-from nftrtsp.rtsp.ways import Claim, Connection, Way
 
 pytestmark = pytest.mark.root
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from nftrtsp.helper.pinhole.map import NFNLGRP_NFTABLES
 from nftrtsp.lab.network import Lab
 from nftrtsp.netlink.socket import open_netlink
-from nftrtsp.rtsp.pinholemap import NFNLGRP_NFTABLES
 from tests.integration.test_pinhole import PORT, Call, Scene, lab, message, scene, until
 
 __all__ = ["lab", "scene"]

@@ -13,8 +13,8 @@ import pytest
 
 from nftrtsp import netns
 from nftrtsp.errors import KernelError
+from nftrtsp.helper.pinhole.map import Pinhole, PinholeMap, TableWatch
 from nftrtsp.lab import links
-from nftrtsp.rtsp.pinholemap import Pinhole, PinholeMap, TableWatch
 
 pytestmark = pytest.mark.root
 
@@ -133,7 +133,7 @@ def test_without_the_map_the_remedy_is_named(room: Room) -> None:
 def test_without_privilege_it_says_so(room: Room) -> None:
     room.make()
     program = (
-        "from nftrtsp.rtsp.pinholemap import *\n"
+        "from nftrtsp.helper.pinhole.map import *\n"
         "from nftrtsp.errors import PrivilegeError\n"
         "try: PinholeMap().put(Pinhole(4000, bytes(4), 4000))\n"
         "except PrivilegeError as error: print(error)"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from nftrtsp.errors import BusyError, StateError
-from nftrtsp.rtsp.lock import Lock
-from nftrtsp.rtsp.memory import Memory
-from nftrtsp.rtsp.publish import Publisher
-from nftrtsp.rtsp.ways import Ways
+from nftrtsp.helper.lock import Lock
+from nftrtsp.helper.publish import Publisher
+from nftrtsp.helper.userspace.saved import Memory
+from nftrtsp.helper.ways import Ways
 
 pytestmark = pytest.mark.root
 

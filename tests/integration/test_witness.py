@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.helper.established import Witness, has_ended
+from nftrtsp.helper.ways import Connection
 from nftrtsp.lab.network import Lab
-from nftrtsp.rtsp.rewrite import checksum
-from nftrtsp.rtsp.ways import Connection
-from nftrtsp.rtsp.witness import Witness, has_ended
+from nftrtsp.rtsp.rewriting import checksum
 
 pytestmark = pytest.mark.root
 

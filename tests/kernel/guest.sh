@@ -2,7 +2,7 @@
 # Run one command in a virtual machine with a Debian kernel; its output and its exit status are the command's.
 # usage: tests/kernel/guest.sh bookworm|trixie|um COMMAND [ARGUMENT...]
 #   tests/kernel/guest.sh bookworm python3 -m pytest tests/kernel/test_x.py
-#   tests/kernel/guest.sh trixie sh -c 'modprobe nfnetlink_cthelper && python3 -m nftrtsp.rtsp.userspace'
+#   tests/kernel/guest.sh trixie sh -c 'modprobe nfnetlink_cthelper && python3 -m nftrtsp.helper.userspace.helper'
 #
 # In the guest: root, a copy of the checkout at /checkout (in memory: there the command starts, and what it writes is lost
 # with the guest), nftrtsp and its dependencies importable, `nftrtsp` on PATH, $RESULTS (if set) read-write at /results, the

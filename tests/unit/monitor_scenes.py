@@ -11,7 +11,7 @@ import msgspec
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
-from nftrtsp.monitor.news import Checked, Gauged, Heard, HelperLeft, Listed, Told
+from nftrtsp.events.news import Checked, Gauged, Heard, HelperLeft, Listed, Told
 from nftrtsp.monitor.observer import Observer
 from nftrtsp.monitor.snapshot import Snapshot
 from tests.unit.scenes import BOX, BOX2, IPTV, MEDIA, MEDIA2, SERVER, T0, House, control, make_config, media

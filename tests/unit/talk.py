@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
-from nftrtsp.rtsp.action import Action, CloseWay, OpenWay, Rewrite
-from nftrtsp.rtsp.dialogue import Dialogue
-from nftrtsp.rtsp.dialogues import Dialogues
-from nftrtsp.rtsp.note import Note
+from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.helper.dialogue import Dialogue
+from nftrtsp.helper.dialogues import Dialogues
+from nftrtsp.helper.note import Note
+from nftrtsp.helper.policy import Policy
+from nftrtsp.helper.ways import Connection, Ways
 from nftrtsp.rtsp.packet import ACK, FIN, SYN, Packet
-from nftrtsp.rtsp.policy import Policy
-from nftrtsp.rtsp.ways import Connection, Ways
 
 SERVER = IPv4Address("172.26.83.10").packed
 PORT = 27336

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nftrtsp.config import HelperKind, parse
-from nftrtsp.rtsp import choice
-from nftrtsp.rtsp.choice import Evidence, decide
+from nftrtsp.helper import choice
+from nftrtsp.helper.choice import Evidence, decide
 
 AUTO, KERNEL, USERSPACE, PINHOLE = HelperKind
 

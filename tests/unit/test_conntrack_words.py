@@ -20,7 +20,7 @@ from nftrtsp.conntrack.history import FlowHistory
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import ConfigError
-from nftrtsp.rtsp.ways import counted
+from nftrtsp.helper.ways import counted
 from nftrtsp.ruleset.review import Line
 from nftrtsp.terminal import paint
 from tests.unit.captured import MESSAGES

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from nftrtsp.config import parse
 from nftrtsp.errors import MalformedError
+from nftrtsp.helper.userspace import registry as cthelper
+from nftrtsp.helper.userspace.registry import Registration
 from nftrtsp.netlink import wire
-from nftrtsp.rtsp import cthelper
-from nftrtsp.rtsp.cthelper import Registration
 
 CONFIG = {
     "iptv": {"interface": "vlan2"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nftrtsp.errors import StateError
-from nftrtsp.rtsp.lock import Lock
+from nftrtsp.helper.lock import Lock
 from nftrtsp.ruleset import disk
 
 

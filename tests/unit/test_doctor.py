@@ -12,13 +12,13 @@ from nftrtsp.config import HelperKind, parse
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import IPPROTO_TCP, IPPROTO_UDP, Tuple
-from nftrtsp.doctor.checks import diagnose
-from nftrtsp.doctor.facts import Facts, Link, Route, Ruleset
-from nftrtsp.doctor.finding import Finding, State, listed
-from nftrtsp.doctor.verdict import conclude
+from nftrtsp.health.checks import diagnose
+from nftrtsp.health.environment import Drop
+from nftrtsp.health.environment import Facts as Environment
+from nftrtsp.health.facts import Facts, Link, Route, Ruleset
+from nftrtsp.health.finding import Finding, State, listed
+from nftrtsp.health.verdict import conclude
 from nftrtsp.ruleset import pause
-from nftrtsp.ruleset.environment import Drop
-from nftrtsp.ruleset.environment import Facts as Environment
 
 CONFIG = parse(
     {

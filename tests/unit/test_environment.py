@@ -13,8 +13,9 @@ from nftrtsp.config import HelperKind
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.tuple import Tuple
-from nftrtsp.ruleset import adoption, environment, lifeline
-from nftrtsp.ruleset.environment import Drop, Facts
+from nftrtsp.health import environment
+from nftrtsp.health.environment import Drop, Facts
+from nftrtsp.ruleset import adoption, lifeline
 
 CONFIG = config.parse(
     {

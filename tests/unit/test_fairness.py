@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nftrtsp.rtsp.fairness import Limits, Turns
+from nftrtsp.helper.fairness import Limits, Turns
 
 SIZE = 272  # of a packet in these tests: 400 with what its handling costs
 

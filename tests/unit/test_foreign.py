@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.ruleset import foreign
-from nftrtsp.ruleset.foreign import Packet, Verdict
+from nftrtsp.health import foreign
+from nftrtsp.health.foreign import Packet, Verdict
 
 FILM = Packet("films", "vlan2", "br0", state="new", status="dnat", daddr=IPv4Network("192.168.1.200"))
 ASK = Packet("RTSP", "br0", "vlan2", "tcp", saddr=IPv4Network("192.168.1.200"), dport=554)

@@ -25,17 +25,17 @@ from nftrtsp.conntrack.attribute import (
 from nftrtsp.conntrack.flow import IPS_CONFIRMED, IPS_SEEN_REPLY
 from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import KernelError
+from nftrtsp.helper.dialogues import Dialogues
+from nftrtsp.helper.note import Note
+from nftrtsp.helper.policy import Policy, no_ports
+from nftrtsp.helper.userspace import queue as nfqueue
+from nftrtsp.helper.userspace.expectations import Openings
+from nftrtsp.helper.userspace.gate import LONGEST_WAIT, Gate
+from nftrtsp.helper.userspace.queue import Queued
+from nftrtsp.helper.ways import Connection, Way, Ways
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import be32, nested, u8
-from nftrtsp.rtsp import nfqueue
-from nftrtsp.rtsp.dialogues import Dialogues
-from nftrtsp.rtsp.gate import LONGEST_WAIT, Gate
-from nftrtsp.rtsp.nfqueue import Queued
-from nftrtsp.rtsp.note import Note
-from nftrtsp.rtsp.openings import Openings
-from nftrtsp.rtsp.policy import Policy, no_ports
-from nftrtsp.rtsp.rewrite import checksum, replace_payload
-from nftrtsp.rtsp.ways import Connection, Way, Ways
+from nftrtsp.rtsp.rewriting import checksum, replace_payload
 
 SERVER = IPv4Address("172.26.83.10").packed
 ROUTER = IPv4Address("10.214.0.2").packed

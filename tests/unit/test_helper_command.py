@@ -11,7 +11,7 @@ import pytest
 from nftrtsp import config as configuration
 from nftrtsp.cli import daemon
 from nftrtsp.errors import BusyError, KernelError, NftrtspError, UnsupportedError
-from nftrtsp.rtsp import serve
+from nftrtsp.helper import serve
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -74,7 +74,7 @@ def test_what_a_helper_starts_with_leaves_out_what_it_does_not_need(tmp_path: Pa
         f"sys.argv = ['nftrtsp-helper', '-c', {str(config)!r}]\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "import nftrtsp.rtsp.userspace, nftrtsp.rtsp.pinhole\n"
+        "import nftrtsp.helper.userspace.helper, nftrtsp.helper.pinhole.helper\n"
         "print(*sorted({'click', 'typing_extensions', 'inspect', 'subprocess'} & set(sys.modules)))\n"
         "import typing_extensions\n"
     )

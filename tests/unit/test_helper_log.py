@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nftrtsp import config as configuration
-from nftrtsp.rtsp.note import Note
-from nftrtsp.rtsp.service import Service
+from nftrtsp.helper.note import Note
+from nftrtsp.helper.service import Service
 
 ROOT = Path(__file__).parents[2]
 CONFIG = configuration.parse(
@@ -58,8 +58,8 @@ def test_a_flood_of_any_kind_fills_no_log(
 
 PROGRAM = """
 import os, sys
-from nftrtsp.rtsp.note import Note
-from nftrtsp.rtsp.service import Service
+from nftrtsp.helper.note import Note
+from nftrtsp.helper.service import Service
 from tests.unit.test_helper_log import CONFIG
 there = os.fstat(2)
 if sys.argv[1] == "journal":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nftrtsp.rtsp.log_limit import LogLimit
+from nftrtsp.helper.log_limit import LogLimit
 
 
 def test_an_asker_causes_a_few_lines_of_each_kind_and_then_one_now_and_then() -> None:

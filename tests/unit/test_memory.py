@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nftrtsp.rtsp.memory import Memory, Remembered
-from nftrtsp.rtsp.ways import Claim, Connection, Ways
+from nftrtsp.helper.userspace.saved import Memory, Remembered
+from nftrtsp.helper.ways import Claim, Connection, Ways
 
 CONNECTION = Connection(b"\xc0\xa8\x01\xc8", 40000, b"\xac\x1a\x53\x0a", 554)
 

@@ -9,9 +9,9 @@ import pytest
 
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.errors import StateError
+from nftrtsp.events.news import Began, Gauged, Heard, HelperLeft, Kept, Listed, News, Strayed, Told
+from nftrtsp.events.recording import START, Recorder, Recording, config_data
 from nftrtsp.films.phase import Phase
-from nftrtsp.monitor.news import Began, Gauged, Heard, HelperLeft, Kept, Listed, News, Strayed, Told
-from nftrtsp.monitor.recording import START, Recorder, Recording, config_data
 from nftrtsp.monitor.replay import Replay
 from tests.unit import scenes
 from tests.unit.monitor_scenes import Watched

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nftrtsp.events.news import Checked
+from nftrtsp.health.environment import rp_filter_key
 from nftrtsp.monitor import view, words
-from nftrtsp.monitor.news import Checked
 from nftrtsp.monitor.rulesetwatch import read_answer
 from nftrtsp.monitor.snapshot import Snapshot
 from nftrtsp.monitor.tap import program
-from nftrtsp.ruleset.environment import rp_filter_key
 from tests.unit.monitor_scenes import (
     SCENES,
     Watched,

@@ -19,9 +19,10 @@ from nftrtsp.conntrack.attribute import (
 from nftrtsp.conntrack.flow import IPS_CONFIRMED, IPS_DYING, IPS_SEEN_REPLY
 from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import MalformedError
+from nftrtsp.helper.userspace import queue as nfqueue
+from nftrtsp.helper.userspace import watchdog
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import attribute, be32, message, nested, u8
-from nftrtsp.rtsp import nfqueue, watchdog
 
 ORIG = Tuple(b"\xc0\xa8\x01\xc8", b"\xac\x1a\x53\x0a", 6, 40000, 554)
 REPLY = Tuple(b"\xac\x1a\x53\x0a", b"\x0a\xd6\x00\x02", 6, 554, 40000)

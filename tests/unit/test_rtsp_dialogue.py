@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nftrtsp.helper.ways import MAX_LIFETIME
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
-from nftrtsp.rtsp.ways import MAX_LIFETIME
 from tests.unit.talk import PORT, Talk, World, lines, stb
 
 

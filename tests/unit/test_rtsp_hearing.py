@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nftrtsp.rtsp.hearing import Hearing
+from nftrtsp.rtsp.conversation import Hearing
 from nftrtsp.rtsp.message import Message
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
 

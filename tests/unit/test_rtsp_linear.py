@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nftrtsp.helper
 import nftrtsp.rtsp
-from nftrtsp.rtsp.answer import redirect_port
-from nftrtsp.rtsp.foresight import foresee, has_transport
-from nftrtsp.rtsp.hearing import Hearing
+from nftrtsp.helper.answer import redirect_port
+from nftrtsp.helper.userspace.foresight import foresee, has_transport
+from nftrtsp.rtsp.conversation import Hearing
 from nftrtsp.rtsp.message import Parser, Response, Span
 from nftrtsp.rtsp.packet import ACK, Packet
-from nftrtsp.rtsp.rewrite import Edit, rewrite
+from nftrtsp.rtsp.rewriting import Edit, rewrite
 from nftrtsp.rtsp.stream import Stream
 from nftrtsp.rtsp.transport import parse_transports
 from tests.unit.talk import Talk, World
@@ -235,6 +236,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_no_module_that_reads_peers_bytes_uses_expressions() -> None:
-    (folder,) = nftrtsp.rtsp.__path__
-    users = {path.name for path in Path(folder).rglob("*.py") if imported(path) & _EXPRESSIONS}
+    folders = [folder for room in (nftrtsp.rtsp, nftrtsp.helper) for folder in room.__path__]
+    modules = [path for folder in folders for path in Path(folder).rglob("*.py")]
+    users = {path.name for path in modules if imported(path) & _EXPRESSIONS}
     assert users == set(MAY_MATCH)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nftrtsp.helper.adoption import Left
+from nftrtsp.helper.note import Note
+from nftrtsp.helper.pinhole.comment import comment, read_comment
+from nftrtsp.helper.pinhole.log import asker, is_start, payloads
+from nftrtsp.helper.pinhole.map import messages
+from nftrtsp.helper.service import sentence
+from nftrtsp.helper.ways import MAX_LIFETIME, Claim, Connection, Way
 from nftrtsp.netlink import wire
-from nftrtsp.rtsp.adoption import Left
-from nftrtsp.rtsp.inscription import comment, read_comment
-from nftrtsp.rtsp.nflog import asker, is_start, payloads
-from nftrtsp.rtsp.note import Note
 from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
-from nftrtsp.rtsp.pinholemap import messages
-from nftrtsp.rtsp.service import sentence
-from nftrtsp.rtsp.ways import MAX_LIFETIME, Claim, Connection, Way
 
 STB = IPv4Address("192.168.1.200").packed
 SERVER = IPv4Address("172.26.83.10").packed

@@ -9,9 +9,9 @@ import pytest
 
 from nftrtsp.config import parse
 from nftrtsp.errors import UnsupportedError
-from nftrtsp.rtsp.policy import Policy, Refusal
-from nftrtsp.rtsp.router_ports import RouterPorts, listening, read_table
-from nftrtsp.rtsp.ways import Ways
+from nftrtsp.helper.policy import Policy, Refusal
+from nftrtsp.helper.router_ports import RouterPorts, listening, read_table
+from nftrtsp.helper.ways import Ways
 
 HEAD = (
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref\n"

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from nftrtsp.errors import BusyError, StateError
-from nftrtsp.rtsp.lock import Lock
-from nftrtsp.rtsp.note import Note, note
-from nftrtsp.rtsp.notify import notify, watchdog_interval
-from nftrtsp.rtsp.publish import Publisher, Subscription, ask, subscribe
+from nftrtsp.helper.lock import Lock
+from nftrtsp.helper.note import Note, note
+from nftrtsp.helper.notify import notify, watchdog_interval
+from nftrtsp.helper.publish import Publisher, Subscription, ask, subscribe
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from nftrtsp.rtsp.action import CloseWay
+from nftrtsp.helper.action import CloseWay
+from nftrtsp.helper.ways import MAX_LIFETIME, Connection
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN
-from nftrtsp.rtsp.ways import MAX_LIFETIME, Connection
 from tests.unit.talk import PORT, SERVER, Talk, World, lines, stb
 
 OTHER_SERVER = bytes((172, 26, 83, 66))

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from nftrtsp.helper.fairness import Limits
+from nftrtsp.helper.userspace import queue as nfqueue
+from nftrtsp.helper.userspace.queue import Queued
+from nftrtsp.helper.userspace.turnstile import LONGEST_TURN, Turnstile
 from nftrtsp.netlink import wire
-from nftrtsp.rtsp import nfqueue
-from nftrtsp.rtsp.fairness import Limits
-from nftrtsp.rtsp.nfqueue import Queued
-from nftrtsp.rtsp.turnstile import LONGEST_TURN, Turnstile
 from tests.unit.test_gate import ACK, ISN, ROUTER, SERVER, Bench, Line, ip_packet, setup
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from nftrtsp.rtsp import watchdog
-from nftrtsp.rtsp.nfqueue import encode_verdict
-from nftrtsp.rtsp.watchdog import Watchdog
+from nftrtsp.helper.userspace import watchdog
+from nftrtsp.helper.userspace.queue import encode_verdict
+from nftrtsp.helper.userspace.watchdog import Watchdog
 from tests.unit.test_nfqueue import packet
 
 WORDS = b"the helper is disabled"

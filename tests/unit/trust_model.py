@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from nftrtsp.rtsp.action import Action, CloseWay, OpenWay
-from nftrtsp.rtsp.dialogues import Dialogues
+from nftrtsp.helper.action import Action, CloseWay, OpenWay
+from nftrtsp.helper.dialogues import Dialogues
+from nftrtsp.helper.policy import Policy
+from nftrtsp.helper.ways import MAX_LIFETIME, Connection, Ways
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
-from nftrtsp.rtsp.policy import Policy
-from nftrtsp.rtsp.ways import MAX_LIFETIME, Connection, Ways
 
 BOXES = tuple((IPv4Address("192.168.1.200") + number).packed for number in range(3))
 STRANGER = IPv4Address("10.9.9.9").packed  # not configured

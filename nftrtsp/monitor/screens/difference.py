@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nftrtsp import figures
+from nftrtsp.events.news import Checked
 from nftrtsp.monitor import words
-from nftrtsp.monitor.news import Checked
 from nftrtsp.monitor.screens.over import Reader
 from nftrtsp.monitor.view import Line
 

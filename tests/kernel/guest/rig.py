@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from nftrtsp.helper.publish import ask
 from nftrtsp.lab.network import Lab
-from nftrtsp.rtsp.publish import ask
 
 SERVER = "172.26.83.10"
 MEDIA = ("172.26.83.137", "172.26.83.138", "172.26.83.139")

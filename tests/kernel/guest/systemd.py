@@ -125,7 +125,7 @@ class Systemd:
 def booted(lab: Lab) -> Iterator[Systemd]:
     """Boot the lab's router, our units enabled, the lab's config, state and run directories in place."""
     # Compiled, as pip leaves it: the service itself may not write where it lies.
-    modules = "nftrtsp.cli.daemon, nftrtsp.rtsp.userspace, nftrtsp.rtsp.pinhole"
+    modules = "nftrtsp.cli.daemon, nftrtsp.helper.userspace.helper, nftrtsp.helper.pinhole.helper"
     subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
     script = _BOOT.format(
         state=lab.state_dir,

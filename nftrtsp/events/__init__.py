@@ -1,0 +1,1 @@
+"""What the kernel and the helper say, as typed values."""

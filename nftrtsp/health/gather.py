@@ -1,0 +1,171 @@
+"""Gather the facts: all of doctor's I/O. What may not be asked without root is left unknown, not an error."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nftrtsp.config import Config, HelperKind
+from nftrtsp.errors import NftrtspError, PrivilegeError
+from nftrtsp.health.facts import Facts, Link, Route, Ruleset
+from nftrtsp.ruleset import names
+
+if TYPE_CHECKING:
+    from nftrtsp.conntrack.flow import Flow
+
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
+_NUD_FAILED, _NUD_NOARP = 0x20, 0x40  # linux/neighbour.h
+_COUNTED = re.compile(r'counter packets (\d+) bytes \d+ .*comment "nftrtsp:([a-z-]+)"')
+
+
+def gather(config: Config) -> Facts:
+    """Return the facts of this network namespace, as far as this process may ask."""
+    greeting, may_greet, silent = _greeting()
+    kind, why = _kind(config, greeting)
+    from nftrtsp.helper import choice
+
+    facts = Facts(
+        config,
+        kind,
+        why,
+        conntrack=_conntrack_sysctls(),
+        module=choice.is_loaded(choice.MODULE),
+        nat_module=choice.is_loaded(choice.NAT_MODULE),
+        pinned=choice.pinned() if choice.is_loaded(choice.MODULE) else None,
+        greeting=greeting,
+        may_greet=may_greet,
+        silent=silent,
+        **_network(config),
+    )
+    return _with_conntrack(_with_ruleset(facts))
+
+
+def _greeting() -> tuple[dict[str, Any] | None, bool, bool]:
+    """Return the running helper's greeting, whether it may be asked, and whether it is there but silent."""
+    from nftrtsp.helper import publish
+
+    try:
+        greeting = publish.ask()
+        if greeting is None:
+            publish.Subscription().close()  # taken by the kernel for a process that is stopped, too
+    except PrivilegeError:
+        return None, False, False
+    except OSError:
+        return None, True, False
+    return greeting, True, greeting is None
+
+
+def _kind(config: Config, greeting: dict[str, Any] | None) -> tuple[HelperKind, str]:
+    """Return the helper that should serve: for ``auto`` the one that runs, else the one it would choose."""
+    if config.rtsp.helper is HelperKind.AUTO and greeting and greeting.get("kind") in set(HelperKind):
+        return HelperKind(greeting["kind"]), str(greeting.get("why", ""))
+    from nftrtsp.helper import choice
+
+    chosen = choice.choose(config)
+    return chosen.kind, chosen.why
+
+
+def _conntrack_sysctls() -> dict[str, int]:
+    found = {}
+    for name in ("acct", "count", "events", "max"):
+        try:
+            found[name] = int(Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}").read_text())
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _network(config: Config) -> dict[str, Any]:
+    """Return links, routes and neighbours, as the keyword arguments of :class:`Facts`."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as route:
+        listed = [message for message in route.get_links() if message.get_attr("IFLA_IFNAME") != "lo"]
+        by_index = {message["index"]: message.get_attr("IFLA_IFNAME") for message in listed}
+        addresses: dict[int, list[IPv4Interface]] = {}
+        for message in route.get_addr(family=2):  # AF_INET
+            text = (
+                f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
+            )
+            addresses.setdefault(message["index"], []).append(IPv4Interface(text))
+        links = {
+            message.get_attr("IFLA_IFNAME"): Link(
+                bool(message["flags"] & _IFF_UP),
+                bool(message["flags"] & _IFF_LOWER_UP),
+                tuple(addresses.get(message["index"], ())),
+            )
+            for message in listed
+        }
+        heard = frozenset(
+            IPv4Address(message.get_attr("NDA_DST"))
+            for message in route.get_neighbours(family=2)
+            if message["state"] and not message["state"] & (_NUD_FAILED | _NUD_NOARP)
+        )
+        routes = tuple(Route(net, _goes_by(route, net, by_index)) for net in config.iptv.servers)
+    return {"links": links, "routes": routes, "heard": heard}
+
+
+def _goes_by(route: Any, network: IPv4Network, by_index: dict[int, str]) -> str | None:
+    """Return the interface by which packets for ``network`` leave, None where nothing leads there."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    # Not the network's own address: with a more special route of some host that would not be asked for.
+    host = network.network_address + (1 if network.num_addresses > 1 else 0)
+    try:
+        (answer,) = route.route("get", dst=str(host))
+    except NetlinkError:
+        return None
+    return by_index.get(answer.get_attr("RTA_OIF"), "lo")
+
+
+def _with_ruleset(facts: Facts) -> Facts:
+    from nftrtsp.health import environment
+    from nftrtsp.ruleset import apply, pause
+    from nftrtsp.ruleset.build import build
+    from nftrtsp.ruleset.kernel import Nft
+    from nftrtsp.ruleset.render import render
+
+    change = msgspec.structs.replace
+    try:
+        with Nft() as nft:
+            facts = change(facts, environment=environment.gather(nft, facts.config, facts.kind))
+            listing = nft.list_table()
+            if listing is None:
+                return facts
+            plan = apply.plan(nft, apply.want(render(build(facts.config, facts.kind)), facts.kind))
+    except PrivilegeError:
+        return change(facts, may_list=False, environment=environment.gather(None, facts.config, facts.kind))
+    except NftrtspError as error:
+        reason = f"{error.place}: {error.message}" if error.place else error.message
+        return change(facts, refused=reason, remedy=error.remedy or "")
+    form = "pinhole" if f"map {names.PINHOLE_MAP} " in listing else "ct helper"
+    counters = {rule: int(packets) for packets, rule in _COUNTED.findall(listing)}
+    return change(facts, ruleset=Ruleset(form, len(plan.changes), counters, pause.read(listing)))
+
+
+def _with_conntrack(facts: Facts) -> Facts:
+    from nftrtsp.conntrack.socket import Conntrack
+
+    try:
+        with Conntrack() as conntrack:
+            expectations = tuple(conntrack.dump_expectations())
+            flows = tuple(_flows(conntrack, facts.config))
+    except NftrtspError:
+        return facts
+    return msgspec.structs.replace(facts, flows=flows, expectations=expectations)
+
+
+def _flows(conntrack: Any, config: Config) -> list[Flow]:
+    """Return films, by their mark, and RTSP connections; the kernel picks them out of the others."""
+    from nftrtsp.conntrack.dump_filter import DumpFilter, Match
+    from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
+
+    mark = config.rtsp.mark
+    found = list(conntrack.dump_flows(DumpFilter(mark=(mark.value, mark.mask))))
+    for port in config.rtsp.ports:
+        found += conntrack.dump_flows(DumpFilter(orig=Match(proto=IPPROTO_TCP, dport=port), family=AF_INET))
+    return found

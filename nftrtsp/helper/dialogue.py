@@ -1,0 +1,515 @@
+"""One control connection: segments in, actions out. Pure; times are given, in seconds, monotonic.
+
+Both helpers of ours do what it says: the pinhole helper sees copies, the userspace helper has the packets
+in its hand and carries out :class:`Rewrite` too. RTSP as in RFC 2326 sections 10 to 12 and RFC 7826.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
+
+from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.helper.agreement import Agreement
+from nftrtsp.helper.answer import named_ports, redirect_port, widens, widens_unseen
+from nftrtsp.helper.note import Note, note
+from nftrtsp.helper.pending import Awaiting, Pending
+from nftrtsp.helper.policy import Policy, Refusal
+from nftrtsp.helper.reuse import Renewal, is_first
+from nftrtsp.helper.substitution import Substitution
+from nftrtsp.helper.ways import Claim, Connection, Way, Ways, kept_text
+from nftrtsp.rtsp.conversation import Hearing
+from nftrtsp.rtsp.message import Message, Request, Response
+from nftrtsp.rtsp.packet import FIN, RST, Packet
+from nftrtsp.rtsp.transport import Transport
+
+__all__ = ["Action", "CloseWay", "Dialogue", "OpenWay", "Rewrite", "redirect_port"]
+
+_MAX_TEXT = 512  # of a URI in a note
+_MAX_TRANSPORTS = 16  # of one SETUP; real ones offer four
+_MAX_UNSEEN = 2  # SETUPs that may have been missed in one gap: picture and sound
+_PRUNE_FROM = 16  # claims
+_NOT_VOUCHED = "conntrack does not know this connection as an established one"
+
+
+class Dialogue:
+    """The state of one control connection.
+
+    Memory is bounded: its hearing, 64 requests without answer and what ``policy`` lets it hold. ``confirm``
+    says whether conntrack knows the connection as an established one (see :class:`Dialogues`); it is asked
+    right before the first way opens. ``confirmed``: it has said so already.
+    ``rewrite_destination``: the packed address that the server shall read where a ``destination=`` names the
+    set-top box (the router's), or None to leave it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        policy: Policy,
+        ways: Ways,
+        now: float,
+        *,
+        rewrite_destination: bytes | None = None,
+        confirm: Callable[[Connection], bool] | None = None,
+        confirmed: bool = False,
+    ) -> None:
+        self.connection = connection
+        self.rewrite_destination = rewrite_destination
+        self.policy = policy
+        self.ways = ways
+        self.last = now  # when a segment was seen last
+        self.closed = False
+        self.claims: list[Claim] = []
+        self.hearing = Hearing()
+        self.confirmed = confirmed or confirm is None
+        self.accounted = 0  # for whoever sums up: how much of :attr:`held` it has counted
+        self._confirm = confirm
+        self._asked = False
+        self._agreement = Agreement()
+        self.renewal = Renewal()
+        self._awaiting = Awaiting()
+        self._substitution = Substitution(connection, rewrite_destination)
+        self._prune_at = _PRUNE_FROM
+        self._alive = now  # when a sign of life was written down last
+        self._unseen = _MAX_UNSEEN  # answers without request that may still be believed
+        self._lost_before = 0  # bytes of the set-top box that were missing when that was counted
+
+    @property
+    def held(self) -> int:
+        """Bytes kept for what is unfinished: pieces of messages, and requests that wait for their answer."""
+        return self.hearing.held + self._awaiting.held + self._agreement.held
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the server has not said anything yet, as far as was seen."""
+        return self.hearing.sides[1].stream.next_seq is None
+
+    def trim(self) -> None:
+        """Let go of what is unfinished; what comes afterwards is heard all the same."""
+        self.hearing.trim()
+        self._awaiting.clear()
+        self._agreement.clear()
+
+    @property
+    def garbage(self) -> bool:
+        """Whether something was said that is not RTSP; the rest is not read."""
+        return self.hearing.garbage is not None
+
+    def begins(self, packet: Packet) -> bool:
+        """Whether ``packet`` is the SYN that this connection began with, perhaps once more."""
+        if not is_first(packet) or self.hearing.next_of_client is None:
+            return False
+        return self.hearing.sequence(0, from_client=True) == packet.seq + 1 & 0xFFFFFFFF
+
+    def is_idle(self, packet: Packet, now: float, *, from_client: bool) -> bool:
+        """Take a segment if nothing can come of it, as :meth:`receive` would; return whether it was taken."""
+        if self.closed or self._agreement.waits:
+            return False
+        self._agreement.look(packet, self.hearing, from_client=from_client)
+        if not self.hearing.is_idle(packet, from_client=from_client):
+            return False
+        self.last = now
+        return True
+
+    def receive(self, packet: Packet, now: float) -> list[Action]:
+        """Take a segment of this connection, of either direction; return what is to be done, in order."""
+        if self.closed:
+            return []
+        self.last = now
+        self._asked = False
+        from_client = packet.src == self.connection.client and packet.sport == self.connection.client_port
+        actions: list[Action] = []
+        was_garbage = self.garbage
+        for message, of_client in self._agreement.look(packet, self.hearing, from_client=from_client):
+            self._handle(message, of_client, now, actions)
+        for message, of_client in self.hearing.take(packet, from_client=from_client):
+            if self._agreement.is_genuine(of_client=of_client) and self._is_known(message, of_client):
+                self._handle(message, of_client, now, actions)
+            else:
+                end = self.hearing.sequence(message.offset + len(message.raw), from_client=of_client)
+                self._agreement.wait(message, end, of_client=of_client)
+        if self.garbage and not was_garbage:
+            actions.append(note("garbage", self.connection, reason=self.hearing.garbage))
+        if packet.flags & (RST | FIN) and self.hearing.is_plausible_end(packet, from_client=from_client):
+            who = "the set-top box" if from_client else "the server"
+            actions += self.close(f"{'reset' if packet.flags & RST else 'closed'} by {who}")
+        return actions
+
+    def close(self, reason: str) -> list[Action]:
+        """End the connection: its ways go, media flows that run are left to run out."""
+        if self.closed:
+            return []
+        self.closed = True
+        actions: list[Action] = []
+        for claim in self.claims:
+            actions += self._release(claim, f"the control connection was {reason}")
+        self.claims.clear()
+        self.hearing = Hearing()
+        self._awaiting.clear()
+        self._agreement.clear()
+        return [*actions, note("connection-close", self.connection, reason=reason)]
+
+    def failed(self, way: Way, reason: str) -> Note:
+        """Say that the kernel did not open ``way``; it is off the list again. Return what to publish."""
+        self.ways.drop(way)
+        return note("way-refused", self.connection, port=way.port, reason=reason)
+
+    def adopt(
+        self,
+        ports: dict[int, int],
+        now: float,
+        *,
+        uri: str = "",
+        session: str | None = None,
+        timeout: int | None = None,
+    ) -> list[Way]:
+        """Take over ways (public port: the set-top box's port) that an earlier helper opened; return them."""
+        claim = Claim(self.connection, uri, None, now)
+        claim.groups.append(tuple(ports))
+        self.ways.name_session(claim, session, timeout)
+        self.claims.append(claim)
+        mine = {
+            port: stb_port
+            for port, stb_port in ports.items()
+            if (way := self.ways.at(port)) is None or way.stb == self.connection.client
+        }
+        return [self.ways.open(port, stb_port, claim, now)[0] for port, stb_port in mine.items()]
+
+    def prune(self) -> None:
+        """Forget what no longer holds a way."""
+        if not self.claims:
+            return
+        for claim in [claim for claim in self.claims if not self.ways.of_claim(claim)]:
+            self.ways.release(claim)
+            self.claims.remove(claim)
+        self._prune_at = max(_PRUNE_FROM, 2 * len(self.claims))
+
+    def _add(self, claim: Claim) -> None:
+        """Keep ``claim``. Those that hold nothing any more go now and then: no SETUP looks at them all."""
+        if len(self.claims) >= self._prune_at:
+            self.prune()
+        self.claims.append(claim)
+
+    def _vouched(self) -> bool:
+        """Whether conntrack knows the connection as an established one; it is asked until it says so.
+
+        That is what makes a way safe to open. Whoever shares the set-top box's LAN can send a SYN and a SETUP
+        in its name. Without an answer of the server conntrack's entry is not established; an answer goes to
+        the real set-top box, which resets a connection that it does not know, and the entry closes. Numbers
+        in the packets that we saw say less: a host that works together with the server can make them up.
+        Asking once for each connection is cheap (0.1 ms), and the first way is the place where it matters;
+        later ones of the same connection only add what the same two ends could have had at first.
+        """
+        if not self.confirmed and self._confirm is not None and not self._asked:
+            self._asked = True  # once for all that one segment says
+            self.confirmed = self._confirm(self.connection)
+        return self.confirmed
+
+    def _is_known(self, message: Message, of_client: bool) -> bool:
+        """Whether a message may be taken at once; a SETUP waits while conntrack does not know enough.
+
+        For conntrack a connection may begin with this very packet. With the server's acknowledgement it
+        knows better, and the SETUP is taken then, whatever it says.
+        """
+        if not of_client or not isinstance(message, Request) or message.method != "SETUP":
+            return True
+        return self._vouched()
+
+    def _handle(self, message: Message, from_client: bool, now: float, actions: list[Action]) -> None:
+        if isinstance(message, Request):
+            if from_client:
+                self._request(message, now, actions)
+            elif message.method == "TEARDOWN":  # RFC 7826 lets the server end a session
+                self._teardown(message.session, message.uri, actions, by_server=True)
+        elif isinstance(message, Response) and not from_client:
+            self._response(message, now, actions)
+
+    def _request(self, request: Request, now: float, actions: list[Action]) -> None:
+        session = request.session
+        self._sign_of_life(session, now)
+        pending = self._awaiting.add(request.cseq, request.method, request.uri, session)
+        if request.method == "SETUP":
+            self._setup(request, pending, now, actions)
+        elif request.method == "TEARDOWN":
+            actions.append(self._note("teardown", request))
+            self._teardown(session, request.uri, actions)
+        elif request.method in ("PLAY", "PAUSE"):
+            actions.append(self._note(request.method.lower(), request))
+
+    def _sign_of_life(self, session: str | None, now: float) -> None:
+        if self._alive != now:  # once for all requests of one segment
+            self._alive = now
+            for claim in self.claims:
+                claim.seen = now
+        for claim in self._of_session(session) if session else ():
+            claim.seen = now
+
+    def _of_session(self, session: str) -> list[Claim]:
+        """Return what holds ways for a session, over other connections only if this one is vouched for."""
+        claims = self.ways.session(self.connection.client, session)
+        if all(one.connection == self.connection for one in claims) or self._vouched():
+            return claims
+        return [one for one in claims if one.connection == self.connection]
+
+    def _setup(self, request: Request, pending: Pending, now: float, actions: list[Action]) -> None:
+        transports = [one for one in request.transports() if one.is_udp and not one.is_multicast]
+        del transports[_MAX_TRANSPORTS:]
+        port = next((number.value for one in transports for number in one.client_ports), None)
+        actions.append(self._note("setup", request, port=port))
+        refusal = self.policy.refuse_host(self.connection.client) if transports else None
+        if transports and not refusal and not self._vouched():
+            refusal = Refusal(_NOT_VOUCHED)
+        if refusal:
+            actions.append(self._refused(refusal, request.cseq, port))
+            return
+        claim = Claim(self.connection, request.uri, request.cseq, now)
+        claim.session = pending.session
+        for transport in transports:
+            self._ask(request, transport, claim, now, actions)
+        if claim.groups:
+            self._add(claim)
+            pending.claim = claim
+
+    def _ask(
+        self, request: Request, transport: Transport, claim: Claim, now: float, actions: list[Action]
+    ) -> None:
+        """Open what one transport of a SETUP asks for, or say why not."""
+        asked = [number.value for number in transport.client_ports]
+        refusal = self.policy.refuse_destination(self.connection.client, transport)
+        if not asked and "client_port" in transport.malformed:
+            refusal = refusal or Refusal("asked for a port that cannot be read")
+        if refusal:
+            actions.append(self._refused(refusal, request.cseq, asked[0] if asked else None))
+        elif asked:
+            ports = self._grant(asked, claim, now, actions, as_asked=False)
+            if ports:
+                actions += self._substitution.there(request, transport, ports, self.hearing)
+
+    def _grant(
+        self,
+        asked: Sequence[int],
+        claim: Claim,
+        now: float,
+        actions: list[Action],
+        *,
+        as_asked: bool = True,
+        said: str | None = None,
+    ) -> tuple[int, ...]:
+        """Open the ports ``asked`` for ``claim``, or say why not; return the public ones.
+
+        ``as_asked``: no others in their place. ``said`` is told about a way that opens.
+        """
+        grant = self.policy.grant(self.ways, self.connection.client, asked, now, as_asked=as_asked)
+        if isinstance(grant, Refusal):
+            actions.append(self._refused(grant, claim.cseq, asked[0]))
+            return ()
+        for way in grant.evicted:
+            actions += self._evict(way)
+        for stb_port, port in dict(zip(asked, grant.ports, strict=True)).items():
+            actions.append(self._open(port, stb_port, claim, now, said))
+        group = tuple(dict.fromkeys(grant.ports))
+        if group not in claim.groups:
+            claim.groups.append(group)
+        return grant.ports
+
+    def _open(self, port: int, stb_port: int, claim: Claim, now: float, reason: str | None) -> OpenWay:
+        way, new = self.ways.open(port, stb_port, claim, now)
+        uri = _short(claim.uri)
+        said = note("way-open", self.connection, port=port, cseq=claim.cseq, uri=uri, reason=reason)
+        return OpenWay(way, new, said)
+
+    def _response(self, response: Response, now: float, actions: list[Action]) -> None:
+        pending = self._awaiting.answered(response.cseq)
+        if response.status < 200 and pending is not None:  # a provisional answer: the real one is to come
+            self._awaiting.put_back(response.cseq, pending)
+            return
+        reason = response.reason
+        if 300 <= response.status < 400:
+            reason = f"{reason} {self._redirected(response.field('location') or 'nowhere')}"[:_MAX_TEXT]
+        session = response.session or (pending.session if pending else None)
+        actions.append(
+            note(
+                "response",
+                self.connection,
+                cseq=response.cseq,
+                status=response.status,
+                reason=reason,
+                session=session,
+                uri=_short(pending.uri) if pending else None,
+            )
+        )
+        if pending is not None and pending.claim is not None:
+            self._setup_answered(response, pending.claim, session, now, actions)
+        elif response.status == 200 and self._is_unseen(pending):
+            self._setup_unseen(response, session, now, actions)
+
+    def _redirected(self, location: str) -> str:
+        """Return where a redirect leads, and whether we shall see what is said there."""
+        port = redirect_port(location)
+        if self.policy.ports and port not in self.policy.ports:
+            return f"to {location}, and rtsp.ports lacks {port}: what is asked there will not be seen"
+        return f"to {location}"
+
+    def _is_unseen(self, pending: Pending | None) -> bool:
+        """Whether an answer may be to a SETUP that could not be seen.
+
+        Only what was said before we listened, or in a gap, can be: once a request that was seen has its
+        answer, those before it have theirs. So a server gains a port or two in each gap, and no more.
+        """
+        lost = self.hearing.lost_of_client
+        if lost != self._lost_before:
+            self._lost_before = lost
+            self._unseen = _MAX_UNSEEN
+        if pending is not None:
+            self._unseen = 0
+            return False
+        if self._unseen <= 0 or not (self.hearing.picked_up or lost):
+            return False
+        self._unseen -= 1
+        return True
+
+    def _setup_answered(
+        self, response: Response, claim: Claim, session: str | None, now: float, actions: list[Action]
+    ) -> None:
+        if claim not in self.claims:  # torn down before its answer came: that opens nothing again
+            return
+        if self.policy.substitutes:
+            actions += self._substitution.back(response, self.ways, self.hearing)
+        if response.status >= 300:
+            actions += self._release(
+                claim, f"the server answered {response.status} {response.reason}".strip()
+            )
+            return
+        self.ways.name_session(claim, session, response.session_timeout)
+        chosen = response.transports()[:1]
+        if chosen:
+            self._keep_chosen(chosen[0], claim, now, actions)
+        if session is not None:
+            # The same stream set up again in its session: the port asked for before is no longer used.
+            for other in self.ways.session(self.connection.client, session):
+                if other is not claim and other.uri == claim.uri:
+                    actions += self._release(other, "the set-top box asked for another port")
+
+    def _keep_chosen(self, chosen: Transport, claim: Claim, now: float, actions: list[Action]) -> None:
+        """Close what was asked for but not taken; open what the server named instead, one for one."""
+        if not chosen.is_udp or chosen.is_multicast:
+            actions += self._release(claim, f"the server chose {chosen.protocol}"[:_MAX_TEXT])
+            return
+        named = named_ports(chosen)
+        if not named:
+            return
+        held = {port for group in claim.groups for port in group}
+        if held.issuperset(named):
+            kept = {port for group in claim.groups if set(named) & set(group) for port in group}
+        else:
+            kept = set(named)
+            if not self._exchange(named, claim, now, actions):
+                return
+        dropped = held - kept
+        if dropped and kept & {way.port for way in self.ways.of_claim(claim)}:
+            actions += self._release(claim, "the server chose another port", dropped)
+
+    def _exchange(self, named: tuple[int, ...], claim: Claim, now: float, actions: list[Action]) -> bool:
+        """Open the ports that the server named instead of those asked for; return whether they are open."""
+        reason = widens(claim.groups, named)
+        if reason is not None:
+            actions.append(self._refused(Refusal(reason), claim.cseq, named[0]))
+            return False
+        return bool(self._grant(named, claim, now, actions))
+
+    def _setup_unseen(
+        self, response: Response, session: str | None, now: float, actions: list[Action]
+    ) -> None:
+        """Open the way for a SETUP that was asked just before we looked; its answer names the port too."""
+        chosen = response.transports()[:1]
+        if not chosen or not chosen[0].is_udp or chosen[0].is_multicast:
+            return
+        named = named_ports(chosen[0])
+        if not named or self.policy.refuse_host(self.connection.client):
+            return
+        reason = widens_unseen(named) or (None if self._vouched() else _NOT_VOUCHED)
+        if reason is not None:
+            actions.append(self._refused(Refusal(reason), response.cseq, named[0]))
+            return
+        claim = Claim(self.connection, "", response.cseq, now)
+        self._grant(named, claim, now, actions, said="opened by the answer: the SETUP was not seen")
+        if claim.groups:
+            self._add(claim)
+            self.ways.name_session(claim, session, response.session_timeout)
+
+    def _teardown(
+        self, session: str | None, uri: str, actions: list[Action], *, by_server: bool = False
+    ) -> None:
+        """Close the ways of ``session``, or of the one stream of it, that a request names.
+
+        A set-top box may do so over another connection; a server ends only what was set up with itself.
+        """
+        if session is not None:
+            claims = self._of_session(session)
+            if by_server:
+                claims = [one for one in claims if one.connection.server == self.connection.server]
+            streams = [claim for claim in claims if claim.uri == kept_text(uri)]
+            if streams and len({claim.uri for claim in claims}) > 1:
+                claims = streams
+            unnamed = [claim for claim in self.claims if claim.session is None]
+            if not claims and len(unnamed) == 1:  # taken over from an earlier helper, session unknown
+                claims = unnamed
+        else:
+            claims = [claim for claim in self.claims if _within(claim.uri, uri)] or list(self.claims)
+        for claim in claims:
+            actions += self._release(claim, "TEARDOWN", cut=True)
+
+    def _release(
+        self, claim: Claim, reason: str, ports: Iterable[int] | None = None, *, cut: bool = False
+    ) -> list[Action]:
+        session = claim.session
+        closed = self.ways.release(claim, ports)
+        if not self.ways.of_claim(claim) and claim in self.claims and not self.closed:
+            self.claims.remove(claim)
+        return [
+            CloseWay(
+                way,
+                cut,
+                note(
+                    "way-closed",
+                    claim.connection,
+                    port=way.port,
+                    session=session,
+                    uri=_short(claim.uri),
+                    reason=reason,
+                ),
+            )
+            for way in closed
+        ]
+
+    def _evict(self, way: Way) -> list[Action]:
+        self.ways.drop(way)
+        said = note(
+            "way-closed", way.master, port=way.port, reason="silent for too long, and its place is needed"
+        )
+        return [CloseWay(way, True, said)]
+
+    def _refused(self, refusal: Refusal, cseq: int | None, port: int | None) -> Note:
+        port = refusal.port if refusal.port is not None else port
+        holder = None if refusal.holder is None else str(IPv4Address(refusal.holder))
+        return note(
+            "way-refused", self.connection, port=port, cseq=cseq, reason=refusal.reason, holder=holder
+        )
+
+    def _note(self, event: str, request: Request, port: int | None = None) -> Note:
+        return note(
+            event,
+            self.connection,
+            port=port,
+            cseq=request.cseq,
+            session=request.session,
+            uri=_short(request.uri),
+        )
+
+
+def _within(uri: str, outer: str) -> bool:
+    return outer in ("*", uri) or uri.startswith(outer.rstrip("/") + "/")
+
+
+def _short(text: str) -> str | None:
+    return text[:_MAX_TEXT] or None

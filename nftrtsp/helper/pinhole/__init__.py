@@ -1,0 +1,1 @@
+"""The pinhole helper: copies over NFLOG, elements of a timed map."""

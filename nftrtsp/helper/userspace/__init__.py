@@ -1,0 +1,1 @@
+"""The userspace helper: a conntrack helper over nfnetlink_cthelper and NFQUEUE."""
