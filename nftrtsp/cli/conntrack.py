@@ -60,9 +60,9 @@ def as_live(config: Config) -> Config:
     import msgspec
 
     from nftrtsp.config.values import Seconds
-    from nftrtsp.ruleset import pause
+    from nftrtsp.ruleset import contents
 
-    live = pause.live()
+    live = contents.film_timeout()
     if live is None or live == int(config.rtsp.pause):
         return config
     return msgspec.structs.replace(config, rtsp=msgspec.structs.replace(config.rtsp, pause=Seconds(live)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 _NUD_FAILED, _NUD_NOARP = 0x20, 0x40  # linux/neighbour.h
-_COUNTED = re.compile(r'counter packets (\d+) bytes \d+ .*comment "nftrtsp:([a-z-]+)"')
 
 
 def gather(config: Config) -> Facts:
@@ -124,7 +122,7 @@ def _goes_by(route: Any, network: IPv4Network, by_index: dict[int, str]) -> str 
 
 def _with_ruleset(facts: Facts) -> Facts:
     from nftrtsp.health import environment
-    from nftrtsp.ruleset import apply, pause
+    from nftrtsp.ruleset import apply, contents
     from nftrtsp.ruleset.build import build
     from nftrtsp.ruleset.kernel import Nft
     from nftrtsp.ruleset.render import render
@@ -133,8 +131,8 @@ def _with_ruleset(facts: Facts) -> Facts:
     try:
         with Nft() as nft:
             facts = change(facts, environment=environment.gather(nft, facts.config, facts.kind))
-            listing = nft.list_table()
-            if listing is None:
+            held = contents.read(nft)
+            if held is None:
                 return facts
             plan = apply.plan(nft, apply.want(render(build(facts.config, facts.kind)), facts.kind))
     except PrivilegeError:
@@ -142,9 +140,8 @@ def _with_ruleset(facts: Facts) -> Facts:
     except NftrtspError as error:
         reason = f"{error.place}: {error.message}" if error.place else error.message
         return change(facts, refused=reason, remedy=error.remedy or "")
-    form = "pinhole" if f"map {names.PINHOLE_MAP} " in listing else "ct helper"
-    counters = {rule: int(packets) for packets, rule in _COUNTED.findall(listing)}
-    return change(facts, ruleset=Ruleset(form, len(plan.changes), counters, pause.read(listing)))
+    form = "pinhole" if names.PINHOLE_MAP in held.maps else "ct helper"
+    return change(facts, ruleset=Ruleset(form, len(plan.changes), held.packets, held.film_timeout))
 
 
 def _with_conntrack(facts: Facts) -> Facts:

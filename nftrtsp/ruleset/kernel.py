@@ -69,11 +69,19 @@ class Nft:
         self._context = None
         self.__dict__.pop("_nft", None)
 
-    def run(self, text: str, *, stateless: bool = False, handles: bool = False, terse: bool = False) -> str:
+    def run(
+        self,
+        text: str,
+        *,
+        stateless: bool = False,
+        handles: bool = False,
+        terse: bool = False,
+        json: bool = False,
+    ) -> str:
         """Carry out nft commands as one transaction and return what they print.
 
         ``stateless`` leaves counters and expiry times out of it, ``terse`` the elements of sets and maps;
-        ``handles`` shows handles.
+        ``handles`` shows handles; ``json`` prints JSON, for one ``list table`` or ``list ruleset`` a call.
         Raises :class:`KernelError` (or its :class:`UnsupportedError`, or :class:`PrivilegeError`) with the
         offending line in it; nothing of a refused transaction stays.
         """
@@ -82,10 +90,11 @@ class Nft:
         self._nft.set_stateless_output(stateless)
         self._nft.set_handle_output(handles)
         self._nft.set_terse_output(terse)
+        self._nft.set_json_output(json)
         code, output, error = self._run_lines(text) if "\n" in text.strip() else self._nft.cmd(text)
         if code != 0:
             raise explain(error, text)
-        return _name_protocols(str(output))
+        return str(output) if json else _name_protocols(str(output))
 
     def _run_lines(self, text: str) -> tuple[int, str, str]:
         """Run ``text`` as a file: only then does libnftables name the line of an error."""

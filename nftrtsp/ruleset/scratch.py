@@ -76,12 +76,9 @@ class Scratch:
             os.waitpid(self._pid, 0)
             self._pid = 0
 
-    def run(self, text: str, *, stateless: bool = False) -> str:
-        """Carry out nft commands there and return what they print; errors as :meth:`Nft.run`.
-
-        ``stateless`` leaves counters and expiry times out of what is printed.
-        """
-        self._link.send((text, stateless))
+    def run(self, text: str, *, stateless: bool = False, json: bool = False) -> str:
+        """Carry out nft commands there and return what they print, and raise, as :meth:`Nft.run`."""
+        self._link.send((text, {"stateless": stateless, "json": json}))
         return self._receive()
 
     def load(self, text: str) -> None:
@@ -164,9 +161,9 @@ def _answer(link: Connection, libc: ctypes.CDLL) -> None:
     link.send("")
     with contextlib.suppress(EOFError):
         while True:
-            text, stateless = link.recv()
+            text, options = link.recv()
             try:
-                link.send(nft.run(text, stateless=stateless))
+                link.send(nft.run(text, **options))
             except NftrtspError as error:
                 link.send(error)
 

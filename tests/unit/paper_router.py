@@ -39,10 +39,19 @@ class PaperNft(Nft):
     def close(self) -> None:
         """There is nothing to free."""
 
-    def run(self, text: str, *, stateless: bool = False, handles: bool = False, terse: bool = False) -> str:
+    def run(
+        self,
+        text: str,
+        *,
+        stateless: bool = False,
+        handles: bool = False,
+        terse: bool = False,
+        json: bool = False,
+    ) -> str:
         """Carry out nft commands as one transaction and return what they print."""
         assert not handles, "paper has no handles"
         assert not terse, "paper lists all elements"
+        assert not json, "paper speaks no JSON"
         code, printed, error = self._paper.carry_out(text, stateless=stateless)
         if code != 0:
             raise explain(error, text)

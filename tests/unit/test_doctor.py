@@ -18,7 +18,6 @@ from nftrtsp.health.environment import Facts as Environment
 from nftrtsp.health.facts import Facts, Link, Route, Ruleset
 from nftrtsp.health.finding import Finding, State, listed
 from nftrtsp.health.verdict import conclude
-from nftrtsp.ruleset import pause
 
 CONFIG = parse(
     {
@@ -416,16 +415,6 @@ def test_the_kernel_s_own_timeout_tells_whether_a_film_plays() -> None:
     assert "a film plays at Living room" in conclude(facts, diagnose(facts)).text
     facts = msgspec.structs.replace(facts, flows=(film(timeout=500),))
     assert "none plays now" in conclude(facts, diagnose(facts)).text
-
-
-@pytest.mark.parametrize(
-    ("listed", "seconds"), [("3600", 3600), ("1h", 3600), ("10m", 600), ("1d2h30s", 93630), ("45s", 45)]
-)
-def test_the_timeout_of_films_is_read_however_nft_prints_it(listed: str, seconds: int) -> None:
-    policy = f"policy = {{ unreplied : 7s, replied : {listed} }}"
-    table = f"table inet nftrtsp {{\n\tct timeout pause {{\n\t\tprotocol udp\n\t\t{policy}\n\t}}\n}}\n"
-    assert pause.read(table) == seconds
-    assert pause.read(table.replace("pause", "other")) is None
 
 
 def test_a_paused_film_does_not_play() -> None:
