@@ -216,7 +216,7 @@ def recover() -> list[str]:
         return ["the machine was booted before the last change was confirmed, so it is gone"]
     if change.left > 0:
         return []
-    lifeline.take(trial.folder(State.ARMED))
+    lifeline.take(trial.folder(State.ARMED), change.id)
     return ["the last change was not confirmed in time; went back now"]
 
 
@@ -246,7 +246,7 @@ def go_back() -> Trial | None:
         found = trial.find()
         if found is None:
             return None
-        lifeline.take(trial.folder(State.ARMED))
+        lifeline.take(trial.folder(State.ARMED), found[1].id)
         lifeline.disarm(trial.folder(State.REVERTED))
         _note_last(found[1], "taken back")
         return found[1]

@@ -22,22 +22,25 @@ from nftrtsp.ruleset import disk, lock, names, ownership, trial
 
 LOG = "rollback.log"
 _RECORD = "lifeline"
+_LOCKED = "locked"  # the script's word for: do not take the lock, who starts this has it
 _TOOLS = ("sh", "nft", "flock", "sleep", "cmp", "sed", "mv", "rm", "cat", "date")
 
 _SCRIPT = """\
 #!/bin/sh
-# nftrtsp: back to the ruleset before, unless the change {id} was confirmed. usage: back.sh [SECONDS to wait]
-# Needs nothing of nftrtsp itself.
+# nftrtsp: back to the ruleset before, unless the change {id} was confirmed. Needs nothing of nftrtsp itself.
+# usage: back.sh [SECONDS to wait | {locked}], the latter by one who holds the lock
 export LC_ALL=C PATH={path}
 state={state} log={log} lock={lock}
 trial=$state/trial.armed
 # A redirection that fails would end the shell, so it is tried out in a subshell.
 (: >>"$log") 2>/dev/null || log=/dev/null
-[ -z "$1" ] || echo armed
+[ -z "$1" ] || [ "$1" = {locked} ] || echo armed
 exec >>"$log" 2>&1 </dev/null
-[ -z "$1" ] || sleep "$1"
-# One who holds the lock for longer than this hangs; being locked out would be worse than going on.
-(: >>"$lock") 2>/dev/null && exec 9>>"$lock" && flock -w 20 9
+if [ "$1" != {locked} ]; then
+  [ -z "$1" ] || sleep "$1"
+  # One who holds the lock for longer than this hangs; being locked out would be worse than going on.
+  (: >>"$lock") 2>/dev/null && exec 9>>"$lock" && flock -w 20 9
+fi
 [ "$(cat "$trial/id" 2>/dev/null)" = {id} ] || exit 0
 is_back() {{ nft -s list table {table} 2>/dev/null | sed '{without_maps}' | cmp -s - "$trial/{before}"; }}
 for try in 1 2 3 4 5; do
@@ -64,6 +67,7 @@ def script(change: str) -> str:
         )
     return _SCRIPT.format(
         id=shlex.quote(change),
+        locked=_LOCKED,
         path=shlex.quote(path),
         state=shlex.quote(str(paths.state_dir().absolute())),
         lock=shlex.quote(str((paths.state_dir() / lock.NAME).absolute())),
@@ -102,15 +106,15 @@ def disarm(folder: Path) -> None:
             os.killpg(int(name), signal.SIGTERM)
 
 
-def take(folder: Path) -> None:
+def take(folder: Path, change: str) -> None:
     """Go the way back now, by the same script. The caller holds the lock, so it is not taken again.
 
-    Raises :class:`StateError` where others than root (or this user) may have written the script, or what it
-    loads.
+    The script is written anew, not read: what lies in ``folder`` may be of a version before, or damaged.
+    Raises :class:`StateError` where others than root (or this user) may have written what it loads.
     """
     ownership.require_folder(paths.state_dir(), folder)
-    text = (disk.read(folder / trial.SCRIPT) or "").replace("flock -w 20 9", ":")
-    done = subprocess.run(["/bin/sh", "-c", text], check=False, cwd="/")
+    command = ["/bin/sh", "-c", script(change), trial.SCRIPT, _LOCKED]
+    done = subprocess.run(command, check=False, cwd="/")
     if done.returncode != 0 or folder.is_dir():
         raise StateError(
             "the old ruleset could not be loaded",

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from nftrtsp.ruleset.lifeline import landmark
 from tests.integration.stand import NFTRTSP, SECOND_BOX, Stand, config, needs_mounts, stand
 
 pytestmark = pytest.mark.root
 
 DAEMON = 65534  # any user but root
-PLANTED = "#!/bin/sh\ntouch {proof}\nrm -rf {trial}\n"
+PLANTED = "table inet planted { }\n"
 
 
 @pytest.fixture
@@ -25,13 +26,16 @@ def router(tmp_path: Path) -> Iterator[Stand]:
         yield built
 
 
-def plant(router: Stand, owner: int) -> Path:
-    """Put a change on trial whose time is over and whose way back is a script; return what that makes."""
-    trial, proof = router.state / "trial.armed", router.folder / "proof"
+def plant(router: Stand, owner: int) -> None:
+    """Put a change on trial whose time is over, and whose way back loads a table that nobody wanted."""
+    trial = router.state / "trial.armed"
     trial.mkdir(mode=0o700)
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     texts = {
-        "back.sh": PLANTED.format(proof=proof, trial=trial),
+        "back.nft": PLANTED,
+        "back.sh": "#!/bin/sh\nnft add table inet planted\n",
+        "before.txt": landmark(router.nft("-s", "list", "table", "inet", "nftrtsp")),
+        "id": "x",
         "trial.json": f'{{"id":"x","boot":"{boot}","started":1,"by":"y","kind":"","summary":"","ends":1}}',
     }
     for name, text in texts.items():
@@ -39,7 +43,11 @@ def plant(router: Stand, owner: int) -> Path:
         (trial / name).chmod(0o600)
         os.chown(trial / name, owner, owner)
     os.chown(trial, owner, owner)
-    return proof
+
+
+def planted(router: Stand) -> bool:
+    """Whether what was planted has been run or loaded."""
+    return "planted" in router.nft("list", "tables")
 
 
 COMMANDS = [
@@ -55,25 +63,26 @@ COMMANDS = [
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 def test_a_way_back_that_another_user_planted_is_not_run(router: Stand, words: tuple[str, ...]) -> None:
     before = router.table()
-    proof = plant(router, DAEMON)
+    plant(router, DAEMON)
     text = router.nftrtsp(*words, code=0 if words == ("status",) else 2)
     assert "trial.armed: belongs to the user nobody" in " ".join(text.split())
     assert "chown root" in text
-    assert not proof.exists()
+    assert not planted(router)
     assert router.table() == before
 
 
 def test_a_way_back_of_root_s_own_is_run(router: Stand) -> None:
-    proof = plant(router, 0)
+    plant(router, 0)
     router.nftrtsp("restore")
-    assert proof.exists()
+    assert planted(router)
 
 
-def test_a_script_alone_that_another_user_may_write_is_not_run(router: Stand) -> None:
-    proof = plant(router, 0)
-    (router.state / "trial.armed" / "back.sh").chmod(0o622)
+@pytest.mark.parametrize("name", ["back.sh", "back.nft"])
+def test_a_file_alone_that_another_user_may_write_is_not_run(router: Stand, name: str) -> None:
+    plant(router, 0)
+    (router.state / "trial.armed" / name).chmod(0o622)
     assert "may be written by others (mode 0622)" in router.nftrtsp("restore", code=2)
-    assert not proof.exists()
+    assert not planted(router)
 
 
 def test_nothing_is_loaded_from_a_directory_that_another_user_may_write(router: Stand) -> None:
