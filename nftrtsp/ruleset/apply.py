@@ -23,7 +23,6 @@ from nftrtsp.ruleset.diff import Plan
 from nftrtsp.ruleset.kernel import Nft
 from nftrtsp.ruleset.listing import read_table
 from nftrtsp.ruleset.model import Table
-from nftrtsp.ruleset.refusal import RULESET
 from nftrtsp.ruleset.scratch import canonical_listing
 from nftrtsp.ruleset.trial import State, Trial
 
@@ -62,12 +61,7 @@ def want(text: str, kind: str = "", *, place: str | None = None) -> Wanted:
     Raises what :meth:`Nft.run` raises when the kernel refuses it, and StateError when it is not our table;
     they name ``place``, the file that the text is from.
     """
-    try:
-        listing, stand_in = canonical_listing(text)
-    except KernelError as error:
-        if place is not None and not isinstance(error, UnsupportedError):
-            error.place = (error.place or RULESET).replace(RULESET, f"{place}:", 1).rstrip(":")
-        raise
+    listing, stand_in = canonical_listing(text, source=place)
     table = read_table(listing)
     if table is None:
         raise StateError("the ruleset holds no table inet nftrtsp", place=place)

@@ -77,11 +77,13 @@ class Nft:
         handles: bool = False,
         terse: bool = False,
         json: bool = False,
+        source: str | None = None,
     ) -> str:
         """Carry out nft commands as one transaction and return what they print.
 
         ``stateless`` leaves counters and expiry times out of it, ``terse`` the elements of sets and maps;
         ``handles`` shows handles; ``json`` prints JSON, for one ``list table`` or ``list ruleset`` a call.
+        ``source`` is the file that the text is from, for errors to name.
         Raises :class:`KernelError` (or its :class:`UnsupportedError`, or :class:`PrivilegeError`) with the
         offending line in it; nothing of a refused transaction stays.
         """
@@ -93,7 +95,7 @@ class Nft:
         self._nft.set_json_output(json)
         code, output, error = self._run_lines(text) if "\n" in text.strip() else self._nft.cmd(text)
         if code != 0:
-            raise explain(error, text)
+            raise explain(error, text, source)
         return str(output) if json else _name_protocols(str(output))
 
     def _run_lines(self, text: str) -> tuple[int, str, str]:

@@ -20,23 +20,23 @@ from nftrtsp.ruleset.names import CT_HELPER_TYPE
 _ERROR = re.compile(r"^(?:\S*?:(?P<line>\d+):\d+-\d+: |netlink: )?Error: (?P<text>.*)$", re.M)
 _QUOTED = 120  # characters of a line
 _SOCKET_MATCH = "socket transparent"  # how the rule `cone-router` asks for the router's own ports
-RULESET = "ruleset"  # the place of an error, before its line
 _ERRNO = {os.strerror(number): number for number in errno.errorcode}
 _HELPER = re.compile(r'^\s*(?:ct helper\b|type\s+"(?P<type>[^"]+)"\s+protocol)')
 
 
-def explain(error: str, text: str) -> NftrtspError:
+def explain(error: str, text: str, source: str | None = None) -> NftrtspError:
     """Return the error to raise for ``error``, what libnftables printed about the commands in ``text``.
 
-    Both may hold any characters; the error's are printable.
+    Both may hold any characters; the error's are printable. ``source`` names the file that the text is from.
     """
     match = _ERROR.search(error)
     if match is None:
-        return KernelError(f"libnftables: {printable(error.strip()) or 'refused without a word'}")
+        message = f"libnftables: {printable(error.strip()) or 'refused without a word'}"
+        return KernelError(message, place=source)
     words = printable(match["text"].strip())
     number = _ERRNO.get(words.rpartition(": ")[2])
     line = _line(text, match["line"])
-    place = f"{RULESET} line {match['line']}" if match["line"] else None
+    place = _place(source, match["line"])
     if number == errno.EPERM:
         return PrivilegeError("the kernel lets only root change its ruleset", remedy="run it as root")
     helper = _helper_type(text, match["line"]) if number == errno.ENOENT else None
@@ -71,6 +71,13 @@ def helper_absent(kind: str = CT_HELPER_TYPE, *, place: str | None = None) -> He
         remedy=remedy,
         errno=errno.ENOENT,
     )
+
+
+def _place(source: str | None, number: str | None) -> str | None:
+    """Return ``good.nft: line 7``, or for a text of our own ``ruleset line 7``."""
+    if number is None:
+        return source
+    return f"{source}: line {number}" if source else f"ruleset line {number}"
 
 
 def _plain(words: str, number: int | None) -> tuple[str, str | None, type[KernelError]]:

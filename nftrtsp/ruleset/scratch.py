@@ -76,23 +76,25 @@ class Scratch:
             os.waitpid(self._pid, 0)
             self._pid = 0
 
-    def run(self, text: str, *, stateless: bool = False, json: bool = False) -> str:
+    def run(
+        self, text: str, *, stateless: bool = False, json: bool = False, source: str | None = None
+    ) -> str:
         """Carry out nft commands there and return what they print, and raise, as :meth:`Nft.run`."""
-        self._link.send((text, {"stateless": stateless, "json": json}))
-        return self._receive()
+        self._link.send((text, {"stateless": stateless, "json": json, "source": source}))
+        return self._receive(source)
 
-    def load(self, text: str) -> None:
+    def load(self, text: str, *, source: str | None = None) -> None:
         """Load a ruleset there; where no helper ``rtsp`` is registered, another stands in for it."""
         self.stand_in = None
         try:
-            self.run(text)
+            self.run(text, source=source)
         except HelperAbsentError as error:
-            self._load_with_stand_in(text, error)
+            self._load_with_stand_in(text, error, source)
 
-    def _load_with_stand_in(self, text: str, error: HelperAbsentError) -> None:
+    def _load_with_stand_in(self, text: str, error: HelperAbsentError, source: str | None) -> None:
         for kind in STAND_INS:
             try:
-                self.run(_retype(text, names.CT_HELPER_TYPE, kind))
+                self.run(_retype(text, names.CT_HELPER_TYPE, kind), source=source)
             except HelperAbsentError:
                 continue
             self.stand_in = kind
@@ -112,23 +114,23 @@ class Scratch:
             raise
         return _retype(text, self.stand_in, names.CT_HELPER_TYPE) if self.stand_in else text
 
-    def _receive(self) -> str:
+    def _receive(self, source: str | None = None) -> str:
         try:
             answer = self._link.recv()
         except (EOFError, OSError):
-            raise KernelError("the scratch namespace ended unexpectedly") from None
+            raise KernelError("the scratch namespace ended unexpectedly", place=source) from None
         if isinstance(answer, NftrtspError):
             raise answer
         return str(answer)
 
 
-def canonical_listing(text: str) -> tuple[str, str | None]:
+def canonical_listing(text: str, *, source: str | None = None) -> tuple[str, str | None]:
     """Load ``text`` in a scratch namespace; return what the kernel prints of our table, and the stand-in.
 
-    Raises what :meth:`Nft.run` raises when the kernel refuses the ruleset.
+    Raises what :meth:`Nft.run` raises when the kernel refuses the ruleset, naming its ``source``.
     """
     with Scratch() as scratch:
-        scratch.load(text)
+        scratch.load(text, source=source)
         return scratch.list_table(), scratch.stand_in
 
 

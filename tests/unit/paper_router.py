@@ -47,6 +47,7 @@ class PaperNft(Nft):
         handles: bool = False,
         terse: bool = False,
         json: bool = False,
+        source: str | None = None,
     ) -> str:
         """Carry out nft commands as one transaction and return what they print."""
         assert not handles, "paper has no handles"
@@ -54,7 +55,7 @@ class PaperNft(Nft):
         assert not json, "paper speaks no JSON"
         code, printed, error = self._paper.carry_out(text, stateless=stateless)
         if code != 0:
-            raise explain(error, text)
+            raise explain(error, text, source)
         return printed
 
 

@@ -83,7 +83,7 @@ class _WithoutJson(Nft):
     def __init__(self) -> None:
         pass
 
-    def run(self, text: str, **_: bool) -> str:
+    def run(self, text: str, **_: object) -> str:
         return "table inet nftrtsp {\n}\n"
 
 

@@ -102,6 +102,22 @@ def test_what_libnftables_says_is_said_in_plain_words(
     assert words in str(error)
 
 
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("/x:6:3-5: Error: syntax error, unexpected newline\n", "saved.nft: line 6"),
+        ("/x:7:38-55: Error: Could not process rule: No such file or directory\n", "saved.nft: line 7"),
+        ("/x:2:12-15: Error: Could not process rule: No such file or directory\n", "saved.nft: line 2"),
+        ("Error: syntax error, unexpected newline\n", "saved.nft"),
+        ("something else", "saved.nft"),
+        ("Error: Could not process rule: Operation not permitted\n", None),
+        ("netlink: Error: cache initialization failed: Invalid argument\n", None),
+    ],
+)
+def test_the_file_is_named_where_it_is_at_fault(said: str, place: str | None) -> None:
+    assert explain(said, TEXT, "saved.nft").place == place
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_file_that_is_no_ruleset_is_named_and_cannot_steer_the_terminal(seed: int) -> None:
     scratch().close()  # or skip
