@@ -35,21 +35,22 @@ helper_option = click.option(
 @netns_option
 def init(profile: str, output: Path | None, force: bool) -> None:
     """Write a config for this router, from its own interfaces and addresses."""
-    from nftrtsp import draft, hosts, paths
+    from nftrtsp import paths
     from nftrtsp.config import load_profile
+    from nftrtsp.draft import configuration, hosts
 
     defaults = load_profile(profile, place="--profile")
-    links = draft.survey()
-    found = draft.guess(links, defaults)
+    links = configuration.survey()
+    found = configuration.guess(links, defaults)
     uplinks = [address.ip for link in links if link.name == found.iptv for address in link.addresses]
     ports = defaults.get("rtsp", {}).get("ports", [554])
     met = hosts.survey(found.lan, found.networks, uplinks, ports)
-    text = draft.draft(found, profile, defaults, met)
+    text = configuration.draft(found, profile, defaults, met)
     target = output or paths.config_file()
     if str(target) == "-":
         TERMINAL.out.raw(text)
     else:
-        draft.write(target, text, overwrite=force)
+        configuration.write(target, text, overwrite=force)
     networks = ", ".join(str(network) for network in found.networks)
     TERMINAL.say(f"IPTV interface {found.iptv}: {found.why_iptv}", hang=HANG)
     TERMINAL.say(f"LAN {', '.join(found.lan)} ({networks}): {found.why_lan}", hang=HANG)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp import leases
-from nftrtsp.leases import Lease
+from nftrtsp.draft import leases
+from nftrtsp.draft.leases import Lease
 
 BOX, OTHER = IPv4Address("192.168.1.200"), IPv4Address("192.168.1.66")
 

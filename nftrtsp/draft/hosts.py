@@ -15,9 +15,9 @@ import msgspec
 
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
+from nftrtsp.draft.leases import Lease
+from nftrtsp.draft.leases import read as read_leases
 from nftrtsp.errors import NftrtspError
-from nftrtsp.leases import Lease
-from nftrtsp.leases import read as read_leases
 
 _NUD_INCOMPLETE, _NUD_FAILED, _NUD_NOARP = 0x01, 0x20, 0x40  # linux/neighbour.h
 _ESTABLISHED = 3  # linux/netfilter/nf_conntrack_tcp.h

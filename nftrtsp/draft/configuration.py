@@ -19,7 +19,7 @@ from nftrtsp.errors import ConfigError, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nftrtsp.hosts import Host
+    from nftrtsp.draft.hosts import Host
 
 #: Bridges and links of other programs, never a LAN with set-top boxes.
 _FOREIGN = re.compile(r"(docker|virbr|veth|br-[0-9a-f]{12}$|lxc|lxd|podman|cni|tailscale|wg|tun|tap|zt)")
