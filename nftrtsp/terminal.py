@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Columns of a terminal that does not say.
 USUAL = 80
 
+#: Before each warning on stderr, for programs that read it.
+WARNING = "warning:"
 #: The second lines of an error, a warning or a note stand in so far.
 HANG = 4
 
@@ -203,9 +205,8 @@ class Terminal:
 
     def warn(self, text: str) -> None:
         """Write a warning to stderr."""
-        label = "warning:"
-        told = hung(f"{label} {text}", self.err.columns, HANG).removeprefix(label)
-        self.err.lines([self.err.paint(label, "warn", "head") + told])
+        told = hung(f"{WARNING} {text}", self.err.columns, HANG).removeprefix(WARNING)
+        self.err.lines([self.err.paint(WARNING, "warn", "head") + told])
 
     @property
     def interactive(self) -> bool:

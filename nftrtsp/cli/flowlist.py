@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nftrtsp.conntrack.table import Rate
 
 HEAD = ("STB", "ROLE", "SERVER", ">PORT", "PROTO", ">BYTES", ">AGE", "MEANING")
+_STYLES = {words.Activity.PLAYING: "good", words.Activity.PAUSED: "warn", words.Activity.UNKNOWN: ""}
 WATCH_HEAD = (*HEAD[:6], ">RATE", *HEAD[6:])
 
 
@@ -81,8 +82,8 @@ def _carried(flow: Flow) -> str:
 
 
 def _meaning(flow: Flow, part: Part, config: Config) -> Cell:
-    meaning = words.of_flow(flow, part.role, pause_of(flow, config))
+    pause = pause_of(flow, config)
+    meaning = words.of_flow(flow, part.role, pause)
     if part.role is Role.MEDIA and part.stb is None:
         return f"{meaning}, goes to no set-top box", "bad"
-    style = "warn" if meaning.startswith("paused") else "good" if meaning.startswith("playing") else ""
-    return meaning, style
+    return meaning, _STYLES[words.activity(flow, part.role, pause)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from nftrtsp import figures
@@ -9,6 +10,14 @@ from nftrtsp.conntrack.flow import IPS_ASSURED, IPS_DYING, IPS_SEEN_REPLY, Flow
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.tuple import IPPROTO_TCP
 from nftrtsp.films.timeouts import QUIET
+
+
+class Activity(Enum):
+    """What a flow that carries a film does, as far as its timeout tells."""
+
+    PLAYING = "playing"
+    PAUSED = "paused"
+    UNKNOWN = "unknown"
 
 
 def idle(flow: Flow, pause: int) -> int | None:
@@ -21,6 +30,14 @@ def idle(flow: Flow, pause: int) -> int | None:
     return pause - flow.timeout
 
 
+def activity(flow: Flow, role: Role, pause: int) -> Activity:
+    """Return what ``flow`` does; ``pause`` is the timeout of marked films, 0 if it has none."""
+    gone = idle(flow, pause)
+    if role is not Role.MEDIA or gone is None or (flow.status or 0) & IPS_DYING:
+        return Activity.UNKNOWN
+    return Activity.PAUSED if gone > QUIET else Activity.PLAYING
+
+
 def of_flow(flow: Flow, role: Role, pause: int) -> str:
     """Return what the state of ``flow`` means; ``pause`` is the timeout of marked films, 0 if it has none."""
     said: list[str] = []
@@ -28,10 +45,10 @@ def of_flow(flow: Flow, role: Role, pause: int) -> str:
     if status & IPS_DYING:
         said.append("ended")
     elif role is Role.MEDIA:
-        gone = idle(flow, pause)
-        if gone is not None and gone > QUIET:
-            said.append(f"paused {figures.duration(gone)}")
-        elif gone is not None:
+        does = activity(flow, role, pause)
+        if does is Activity.PAUSED:
+            said.append(f"paused {figures.duration(idle(flow, pause) or 0)}")
+        elif does is Activity.PLAYING:
             said.append("playing")
         if flow.timeout is not None:
             said.append(f"port open {figures.duration(flow.timeout)}")

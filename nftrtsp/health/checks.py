@@ -291,9 +291,9 @@ def traffic(facts: Facts) -> Iterator[Finding]:
     asked = sum(counted.get(rule, 0) for rule in ("attach", "copy-starts", "copy-requests"))
     seen = "no RTSP from any box" if not asked else f"RTSP from boxes ({several(asked, 'packet')})"
     dropped = several(counted.get("input-drop", 0) + counted.get("from-iptv-drop", 0), "packet")
-    forged = several(counted.get("from-iptv-spoofed", 0) + counted.get("from-iptv-own", 0), "packet")
+    forged = counted.get("from-iptv-spoofed", 0) + counted.get("from-iptv-own", 0)
     text = f"since the ruleset was loaded: {seen}, {dropped} dropped that nobody had asked for"
-    text += "" if forged.startswith("0 ") else f", {forged} from the IPTV side with a forged source"
+    text += f", {several(forged, 'packet')} from the IPTV side with a forged source" if forged else ""
     yield Finding("traffic", State.OK, text)
 
 

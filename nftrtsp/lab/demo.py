@@ -20,6 +20,7 @@ from nftrtsp.lab.network import Lab, Stb
 from nftrtsp.lab.player import Film, Player, ProviderControl
 from nftrtsp.lab.showing import Outcome, Shown
 from nftrtsp.lab.telling import Telling
+from nftrtsp.terminal import WARNING
 
 PORTS = (27336, 21400, 15026, 27340, 16000, 24128)  # as seen at providers: no fixed range
 _START = 0.25  # seconds a media server takes to begin; real ones take no less
@@ -89,7 +90,7 @@ def _typed(lab: Lab, telling: Telling, *words: str) -> str:
             f"`nftrtsp {' '.join(words)}` failed: {done.stderr.strip() or done.stdout.strip()}", place="demo"
         )
     for line in done.stderr.strip().splitlines():
-        if line.startswith("warning"):  # which helper was chosen, and why, the helper itself says
+        if line.startswith(WARNING):  # which helper was chosen, and why, the helper itself says
             telling.said(line)
     return done.stdout
 

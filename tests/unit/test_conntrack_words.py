@@ -15,7 +15,7 @@ from nftrtsp.cli.eventlist import event_line, helper_line
 from nftrtsp.cli.plan import _parts
 from nftrtsp.conntrack import record
 from nftrtsp.conntrack.event import Event, EventType, decode_events
-from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_SEEN_REPLY, Flow, merge
+from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_DYING, IPS_SEEN_REPLY, Flow, merge
 from nftrtsp.conntrack.history import FlowHistory
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.conntrack.tuple import Tuple
@@ -51,6 +51,22 @@ def test_a_film_plays_pauses_and_says_how_long_its_way_stays_open() -> None:
     assert words.of_flow(film(), Role.MEDIA, 3600) == "playing, port open 1 h, unreplied"
     paused = film(timeout=3560, status=IPS_DST_NAT | IPS_SEEN_REPLY)
     assert words.of_flow(paused, Role.MEDIA, 3600) == "paused 40 s, port open 59 min 20 s"
+
+
+@pytest.mark.parametrize(
+    ("flow", "role", "pause", "does"),
+    [
+        (film(), Role.MEDIA, 3600, words.Activity.PLAYING),
+        (film(timeout=3560), Role.MEDIA, 3600, words.Activity.PAUSED),
+        (film(timeout=3560, status=IPS_DYING), Role.MEDIA, 3600, words.Activity.UNKNOWN),
+        (film(timeout=29), Role.MEDIA, 0, words.Activity.UNKNOWN),
+        (film(), Role.CONTROL, 3600, words.Activity.UNKNOWN),
+    ],
+)
+def test_what_a_film_does_is_told_by_its_timeout(
+    flow: Flow, role: Role, pause: int, does: words.Activity
+) -> None:
+    assert words.activity(flow, role, pause) is does
 
 
 def test_without_our_timeout_nothing_is_said_of_a_pause() -> None:

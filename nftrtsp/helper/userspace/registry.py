@@ -179,7 +179,19 @@ class Registry:
         Raises :class:`UnsupportedError` where the kernel has no nfnetlink_cthelper, nor can load it.
         """
         what = "listing the conntrack helpers in userspace"
-        return [decode_registration(data, start, end) for data, start, end in self._ask(encode_dump(), what)]
+        try:
+            answers = self._ask(encode_dump(), what)
+            return [decode_registration(data, start, end) for data, start, end in answers]
+        except KernelError as error:
+            # nfnetlink_rcv_msg() answers EINVAL for a subsystem that is not there and cannot be loaded.
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            raise UnsupportedError(
+                "this kernel takes no conntrack helpers from userspace",
+                place="rtsp.helper",
+                remedy="it needs nfnetlink_cthelper (CONFIG_NF_CT_NETLINK_HELPER); use helper = 'pinhole'",
+                errno=error.errno,
+            ) from None
 
     def register(self, value: Registration) -> bool:
         """Register ``value``, or take over the registration of that name; return whether there was one.
@@ -235,14 +247,6 @@ class Registry:
         code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
         if not code:
             return
-        # nfnetlink_rcv_msg() answers EINVAL for a subsystem that is not there and cannot be loaded.
-        if code in (errno.EINVAL, errno.EOPNOTSUPP) and what.startswith("listing"):
-            raise UnsupportedError(
-                "this kernel takes no conntrack helpers from userspace",
-                place="rtsp.helper",
-                remedy="it needs nfnetlink_cthelper (CONFIG_NF_CT_NETLINK_HELPER); use helper = 'pinhole'",
-                errno=code,
-            )
         raise refused(code, what, "nfnetlink_cthelper")
 
 
