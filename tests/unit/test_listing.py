@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,11 @@ from hypothesis import strategies as st
 
 from nftrtsp.errors import MalformedError
 from nftrtsp.ruleset import transition
+from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.listing import read_table, stateless
-from nftrtsp.ruleset.model import Hook
+from nftrtsp.ruleset.model import Hook, Table
+from nftrtsp.ruleset.render import block
+from tests.unit import goldens
 
 LISTING = """\
 table ip other {
@@ -147,3 +151,18 @@ def test_what_is_read_is_written_again() -> None:
 )
 def test_state_is_not_part_of_a_rule(text: str, bare: str) -> None:
     assert stateless(text) == bare
+
+
+@pytest.mark.parametrize("path", sorted(goldens.goldens()), ids=lambda path: path.name)
+def test_what_is_built_and_what_is_read_are_values_of_one_kind(path: Path) -> None:
+    profile, _, form = path.name.partition(".")
+    built = build(goldens.example(profile), goldens.FORMS[f".{form}"])
+    read = read_table("\n".join(block(built, built.objects, built.chains)))
+    assert read is not None
+
+    def told(table: Table) -> list[object]:
+        objects = [(item.definition, item.timed, sorted(item.elements)) for item in table.objects]
+        chains = [(chain.name, chain.hook, [rule.line for rule in chain.rules]) for chain in table.chains]
+        return [*objects, *chains, list(table.rules())]
+
+    assert told(read) == told(built)
