@@ -48,6 +48,17 @@ def redirect_port(location: str) -> int:
     return int(port) if len(port) <= 5 and port.isascii() and port.isdigit() else _RTSP_PORT
 
 
+def redirected(location: str, ports: frozenset[int]) -> str:
+    """Return where a redirect leads, and whether we shall see what is said there.
+
+    ``ports`` are the RTSP ports that are followed; empty: not known.
+    """
+    port = redirect_port(location)
+    if ports and port not in ports:
+        return f"to {location}, and rtsp.ports lacks {port}: what is asked there will not be seen"
+    return f"to {location}"
+
+
 def _shape(ports: Sequence[int]) -> tuple[int, ...]:
     return tuple(port - ports[0] for port in ports)
 

@@ -6,18 +6,20 @@ in its hand and carries out :class:`Rewrite` too. RTSP as in RFC 2326 sections 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Callable, Iterable
 
 from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
 from nftrtsp.helper.agreement import Agreement
-from nftrtsp.helper.answer import named_ports, redirect_port, widens, widens_unseen
+from nftrtsp.helper.answer import named_ports, redirect_port, redirected, widens, widens_unseen
+from nftrtsp.helper.claims import Claims, shown
 from nftrtsp.helper.note import Note, note
 from nftrtsp.helper.pending import Awaiting, Pending
+from nftrtsp.helper.plan import Planned, media_transports
 from nftrtsp.helper.policy import Policy, Refusal
 from nftrtsp.helper.reuse import Renewal, is_first
 from nftrtsp.helper.substitution import Substitution
-from nftrtsp.helper.ways import Claim, Connection, Way, Ways, kept_text
+from nftrtsp.helper.unseen import Unseen
+from nftrtsp.helper.ways import Claim, Connection, Way, Ways
 from nftrtsp.rtsp.conversation import Hearing
 from nftrtsp.rtsp.message import Message, Request, Response
 from nftrtsp.rtsp.packet import FIN, RST, Packet
@@ -25,10 +27,7 @@ from nftrtsp.rtsp.transport import Transport
 
 __all__ = ["Action", "CloseWay", "Dialogue", "OpenWay", "Rewrite", "redirect_port"]
 
-_MAX_TEXT = 512  # of a URI in a note
-_MAX_TRANSPORTS = 16  # of one SETUP; real ones offer four
-_MAX_UNSEEN = 2  # SETUPs that may have been missed in one gap: picture and sound
-_PRUNE_FROM = 16  # claims
+_MAX_TEXT = 512  # of a reason in a note
 _NOT_VOUCHED = "conntrack does not know this connection as an established one"
 
 
@@ -59,7 +58,7 @@ class Dialogue:
         self.ways = ways
         self.last = now  # when a segment was seen last
         self.closed = False
-        self.claims: list[Claim] = []
+        self.claims = Claims(connection, policy, ways)
         self.hearing = Hearing()
         self.confirmed = confirmed or confirm is None
         self.accounted = 0  # for whoever sums up: how much of :attr:`held` it has counted
@@ -69,10 +68,8 @@ class Dialogue:
         self.renewal = Renewal()
         self._awaiting = Awaiting()
         self._substitution = Substitution(connection, rewrite_destination)
-        self._prune_at = _PRUNE_FROM
         self._alive = now  # when a sign of life was written down last
-        self._unseen = _MAX_UNSEEN  # answers without request that may still be believed
-        self._lost_before = 0  # bytes of the set-top box that were missing when that was counted
+        self._unseen = Unseen()
 
     @property
     def held(self) -> int:
@@ -140,10 +137,7 @@ class Dialogue:
         if self.closed:
             return []
         self.closed = True
-        actions: list[Action] = []
-        for claim in self.claims:
-            actions += self._release(claim, f"the control connection was {reason}")
-        self.claims.clear()
+        actions = self.claims.release_all(f"the control connection was {reason}")
         self.hearing = Hearing()
         self._awaiting.clear()
         self._agreement.clear()
@@ -165,30 +159,8 @@ class Dialogue:
     ) -> list[Way]:
         """Take over ways (public port: the set-top box's port) that an earlier helper opened; return them."""
         claim = Claim(self.connection, uri, None, now)
-        claim.groups.append(tuple(ports))
         self.ways.name_session(claim, session, timeout)
-        self.claims.append(claim)
-        mine = {
-            port: stb_port
-            for port, stb_port in ports.items()
-            if (way := self.ways.at(port)) is None or way.stb == self.connection.client
-        }
-        return [self.ways.open(port, stb_port, claim, now)[0] for port, stb_port in mine.items()]
-
-    def prune(self) -> None:
-        """Forget what no longer holds a way."""
-        if not self.claims:
-            return
-        for claim in [claim for claim in self.claims if not self.ways.of_claim(claim)]:
-            self.ways.release(claim)
-            self.claims.remove(claim)
-        self._prune_at = max(_PRUNE_FROM, 2 * len(self.claims))
-
-    def _add(self, claim: Claim) -> None:
-        """Keep ``claim``. Those that hold nothing any more go now and then: no SETUP looks at them all."""
-        if len(self.claims) >= self._prune_at:
-            self.prune()
-        self.claims.append(claim)
+        return self.claims.adopt(claim, ports, now)
 
     def _vouched(self) -> bool:
         """Whether conntrack knows the connection as an established one; it is asked until it says so.
@@ -252,71 +224,53 @@ class Dialogue:
         return [one for one in claims if one.connection == self.connection]
 
     def _setup(self, request: Request, pending: Pending, now: float, actions: list[Action]) -> None:
-        transports = [one for one in request.transports() if one.is_udp and not one.is_multicast]
-        del transports[_MAX_TRANSPORTS:]
+        transports = media_transports(request)
         port = next((number.value for one in transports for number in one.client_ports), None)
         actions.append(self._note("setup", request, port=port))
-        refusal = self.policy.refuse_host(self.connection.client) if transports else None
-        if transports and not refusal and not self._vouched():
-            refusal = Refusal(_NOT_VOUCHED)
-        if refusal:
-            actions.append(self._refused(refusal, request.cseq, port))
-            return
         claim = Claim(self.connection, request.uri, request.cseq, now)
         claim.session = pending.session
-        for transport in transports:
-            self._ask(request, transport, claim, now, actions)
+        planned = self.claims.plan(transports, claim, now)
+        if transports and not isinstance(planned, Refusal) and not self._vouched():
+            planned = Refusal(_NOT_VOUCHED)
+        if isinstance(planned, Refusal):
+            actions.append(self.claims.refused(planned, request.cseq, port))
+            return
+        for one in planned:
+            actions += self.claims.carry_out(one.asked, one.outcome, claim, now)
+            actions += self._rewrites(request, one)
         if claim.groups:
-            self._add(claim)
+            self.claims.add(claim)
             pending.claim = claim
 
-    def _ask(
-        self, request: Request, transport: Transport, claim: Claim, now: float, actions: list[Action]
-    ) -> None:
-        """Open what one transport of a SETUP asks for, or say why not."""
-        asked = [number.value for number in transport.client_ports]
-        refusal = self.policy.refuse_destination(self.connection.client, transport)
-        if not asked and "client_port" in transport.malformed:
-            refusal = refusal or Refusal("asked for a port that cannot be read")
-        if refusal:
-            actions.append(self._refused(refusal, request.cseq, asked[0] if asked else None))
-        elif asked:
-            ports = self._grant(asked, claim, now, actions, as_asked=False)
-            if ports:
-                actions += self._substitution.there(request, transport, ports, self.hearing)
-
-    def _grant(
-        self,
-        asked: Sequence[int],
-        claim: Claim,
-        now: float,
-        actions: list[Action],
-        *,
-        as_asked: bool = True,
-        said: str | None = None,
-    ) -> tuple[int, ...]:
-        """Open the ports ``asked`` for ``claim``, or say why not; return the public ones.
-
-        ``as_asked``: no others in their place. ``said`` is told about a way that opens.
-        """
-        grant = self.policy.grant(self.ways, self.connection.client, asked, now, as_asked=as_asked)
-        if isinstance(grant, Refusal):
-            actions.append(self._refused(grant, claim.cseq, asked[0]))
+    def _rewrites(self, request: Request, planned: Planned) -> Iterable[Rewrite]:
+        """Return what lets the server read the ports that a transport of ``request`` is granted."""
+        if isinstance(planned.outcome, Refusal):
             return ()
-        for way in grant.evicted:
-            actions += self._evict(way)
-        for stb_port, port in dict(zip(asked, grant.ports, strict=True)).items():
-            actions.append(self._open(port, stb_port, claim, now, said))
-        group = tuple(dict.fromkeys(grant.ports))
-        if group not in claim.groups:
-            claim.groups.append(group)
-        return grant.ports
+        return self._substitution.there(request, planned.transport, planned.outcome.ports, self.hearing)
 
-    def _open(self, port: int, stb_port: int, claim: Claim, now: float, reason: str | None) -> OpenWay:
-        way, new = self.ways.open(port, stb_port, claim, now)
-        uri = _short(claim.uri)
-        said = note("way-open", self.connection, port=port, cseq=claim.cseq, uri=uri, reason=reason)
-        return OpenWay(way, new, said)
+    def _rewrites_back(self, response: Response) -> Iterable[Rewrite]:
+        """Return what lets the set-top box read what it asked for in the answer to a SETUP."""
+        return self._substitution.back(response, self.ways, self.hearing) if self.policy.substitutes else ()
+
+    def foresee(self, begun: Message, now: float, *, from_client: bool) -> list[Rewrite]:
+        """Return the rewrites that :meth:`receive` will ask for when the message that begins so is whole.
+
+        ``begun`` has its whole Transport field (:meth:`Hearing.begun`). Nothing is opened yet, and the same
+        state gives the same answer later.
+        """
+        if isinstance(begun, Response) and not from_client:
+            pending = self._awaiting.find(begun.cseq)
+            is_answer = begun.status >= 200 and pending is not None and pending.claim in self.claims
+            return list(self._rewrites_back(begun)) if is_answer or begun.cseq is None else []
+        if not isinstance(begun, Request) or not from_client or begun.method != "SETUP":
+            return []
+        if self._agreement.is_genuine(of_client=True):
+            self._sign_of_life(begun.session, now)
+        claim = Claim(self.connection, begun.uri, begun.cseq, now)
+        planned = self.claims.plan(media_transports(begun), claim, now)
+        if isinstance(planned, Refusal):
+            return []
+        return [rewrite for one in planned for rewrite in self._rewrites(begun, one)]
 
     def _response(self, response: Response, now: float, actions: list[Action]) -> None:
         pending = self._awaiting.answered(response.cseq)
@@ -325,7 +279,9 @@ class Dialogue:
             return
         reason = response.reason
         if 300 <= response.status < 400:
-            reason = f"{reason} {self._redirected(response.field('location') or 'nowhere')}"[:_MAX_TEXT]
+            reason = f"{reason} {redirected(response.field('location') or 'nowhere', self.policy.ports)}"[
+                :_MAX_TEXT
+            ]
         session = response.session or (pending.session if pending else None)
         actions.append(
             note(
@@ -335,48 +291,24 @@ class Dialogue:
                 status=response.status,
                 reason=reason,
                 session=session,
-                uri=_short(pending.uri) if pending else None,
+                uri=shown(pending.uri) if pending else None,
             )
         )
         if pending is not None and pending.claim is not None:
             self._setup_answered(response, pending.claim, session, now, actions)
-        elif response.status == 200 and self._is_unseen(pending):
+        elif response.status == 200 and self._unseen.may_be_answered(
+            self.hearing, was_seen=pending is not None
+        ):
             self._setup_unseen(response, session, now, actions)
-
-    def _redirected(self, location: str) -> str:
-        """Return where a redirect leads, and whether we shall see what is said there."""
-        port = redirect_port(location)
-        if self.policy.ports and port not in self.policy.ports:
-            return f"to {location}, and rtsp.ports lacks {port}: what is asked there will not be seen"
-        return f"to {location}"
-
-    def _is_unseen(self, pending: Pending | None) -> bool:
-        """Whether an answer may be to a SETUP that could not be seen.
-
-        Only what was said before we listened, or in a gap, can be: once a request that was seen has its
-        answer, those before it have theirs. So a server gains a port or two in each gap, and no more.
-        """
-        lost = self.hearing.lost_of_client
-        if lost != self._lost_before:
-            self._lost_before = lost
-            self._unseen = _MAX_UNSEEN
-        if pending is not None:
-            self._unseen = 0
-            return False
-        if self._unseen <= 0 or not (self.hearing.picked_up or lost):
-            return False
-        self._unseen -= 1
-        return True
 
     def _setup_answered(
         self, response: Response, claim: Claim, session: str | None, now: float, actions: list[Action]
     ) -> None:
         if claim not in self.claims:  # torn down before its answer came: that opens nothing again
             return
-        if self.policy.substitutes:
-            actions += self._substitution.back(response, self.ways, self.hearing)
+        actions += self._rewrites_back(response)
         if response.status >= 300:
-            actions += self._release(
+            actions += self.claims.release(
                 claim, f"the server answered {response.status} {response.reason}".strip()
             )
             return
@@ -388,12 +320,12 @@ class Dialogue:
             # The same stream set up again in its session: the port asked for before is no longer used.
             for other in self.ways.session(self.connection.client, session):
                 if other is not claim and other.uri == claim.uri:
-                    actions += self._release(other, "the set-top box asked for another port")
+                    actions += self.claims.release(other, "the set-top box asked for another port")
 
     def _keep_chosen(self, chosen: Transport, claim: Claim, now: float, actions: list[Action]) -> None:
         """Close what was asked for but not taken; open what the server named instead, one for one."""
         if not chosen.is_udp or chosen.is_multicast:
-            actions += self._release(claim, f"the server chose {chosen.protocol}"[:_MAX_TEXT])
+            actions += self.claims.release(claim, f"the server chose {chosen.protocol}"[:_MAX_TEXT])
             return
         named = named_ports(chosen)
         if not named:
@@ -407,15 +339,17 @@ class Dialogue:
                 return
         dropped = held - kept
         if dropped and kept & {way.port for way in self.ways.of_claim(claim)}:
-            actions += self._release(claim, "the server chose another port", dropped)
+            actions += self.claims.release(claim, "the server chose another port", dropped)
 
     def _exchange(self, named: tuple[int, ...], claim: Claim, now: float, actions: list[Action]) -> bool:
         """Open the ports that the server named instead of those asked for; return whether they are open."""
         reason = widens(claim.groups, named)
         if reason is not None:
-            actions.append(self._refused(Refusal(reason), claim.cseq, named[0]))
+            actions.append(self.claims.refused(Refusal(reason), claim.cseq, named[0]))
             return False
-        return bool(self._grant(named, claim, now, actions))
+        opened = self.claims.open_named(named, claim, now)
+        actions += opened
+        return any(isinstance(one, OpenWay) for one in opened)
 
     def _setup_unseen(
         self, response: Response, session: str | None, now: float, actions: list[Action]
@@ -429,12 +363,13 @@ class Dialogue:
             return
         reason = widens_unseen(named) or (None if self._vouched() else _NOT_VOUCHED)
         if reason is not None:
-            actions.append(self._refused(Refusal(reason), response.cseq, named[0]))
+            actions.append(self.claims.refused(Refusal(reason), response.cseq, named[0]))
             return
         claim = Claim(self.connection, "", response.cseq, now)
-        self._grant(named, claim, now, actions, said="opened by the answer: the SETUP was not seen")
+        said = "opened by the answer: the SETUP was not seen"
+        actions += self.claims.open_named(named, claim, now, said)
         if claim.groups:
-            self._add(claim)
+            self.claims.add(claim)
             self.ways.name_session(claim, session, response.session_timeout)
 
     def _teardown(
@@ -444,57 +379,15 @@ class Dialogue:
 
         A set-top box may do so over another connection; a server ends only what was set up with itself.
         """
-        if session is not None:
+        if session is None:
+            claims = self.claims.within(uri)
+        else:
             claims = self._of_session(session)
             if by_server:
                 claims = [one for one in claims if one.connection.server == self.connection.server]
-            streams = [claim for claim in claims if claim.uri == kept_text(uri)]
-            if streams and len({claim.uri for claim in claims}) > 1:
-                claims = streams
-            unnamed = [claim for claim in self.claims if claim.session is None]
-            if not claims and len(unnamed) == 1:  # taken over from an earlier helper, session unknown
-                claims = unnamed
-        else:
-            claims = [claim for claim in self.claims if _within(claim.uri, uri)] or list(self.claims)
+            claims = self.claims.named_by(uri, claims)
         for claim in claims:
-            actions += self._release(claim, "TEARDOWN", cut=True)
-
-    def _release(
-        self, claim: Claim, reason: str, ports: Iterable[int] | None = None, *, cut: bool = False
-    ) -> list[Action]:
-        session = claim.session
-        closed = self.ways.release(claim, ports)
-        if not self.ways.of_claim(claim) and claim in self.claims and not self.closed:
-            self.claims.remove(claim)
-        return [
-            CloseWay(
-                way,
-                cut,
-                note(
-                    "way-closed",
-                    claim.connection,
-                    port=way.port,
-                    session=session,
-                    uri=_short(claim.uri),
-                    reason=reason,
-                ),
-            )
-            for way in closed
-        ]
-
-    def _evict(self, way: Way) -> list[Action]:
-        self.ways.drop(way)
-        said = note(
-            "way-closed", way.master, port=way.port, reason="silent for too long, and its place is needed"
-        )
-        return [CloseWay(way, True, said)]
-
-    def _refused(self, refusal: Refusal, cseq: int | None, port: int | None) -> Note:
-        port = refusal.port if refusal.port is not None else port
-        holder = None if refusal.holder is None else str(IPv4Address(refusal.holder))
-        return note(
-            "way-refused", self.connection, port=port, cseq=cseq, reason=refusal.reason, holder=holder
-        )
+            actions += self.claims.release(claim, "TEARDOWN", cut=True)
 
     def _note(self, event: str, request: Request, port: int | None = None) -> Note:
         return note(
@@ -503,13 +396,5 @@ class Dialogue:
             port=port,
             cseq=request.cseq,
             session=request.session,
-            uri=_short(request.uri),
+            uri=shown(request.uri),
         )
-
-
-def _within(uri: str, outer: str) -> bool:
-    return outer in ("*", uri) or uri.startswith(outer.rstrip("/") + "/")
-
-
-def _short(text: str) -> str | None:
-    return text[:_MAX_TEXT] or None

@@ -157,7 +157,7 @@ class Dialogues:
         ]
         actions += self._leave_to_router()
         for key, dialogue in list(self._by_key.items()):
-            dialogue.prune()
+            dialogue.claims.prune()
             self._shares.account(dialogue)  # a helper may have closed it itself
             silent = now - dialogue.last
             if dialogue.closed:
@@ -231,7 +231,7 @@ class Dialogues:
     def _evict(self, candidates: Iterable[Dialogue], count: int) -> None:
         wayless = []
         for dialogue in candidates:
-            dialogue.prune()
+            dialogue.claims.prune()
             if not dialogue.claims:
                 wayless.append(dialogue)
             if len(wayless) == count:

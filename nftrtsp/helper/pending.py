@@ -47,6 +47,10 @@ class Awaiting:
         """Go on waiting with what :meth:`answered` returned: the answer was a provisional one."""
         self._keep(cseq, pending, last=False)
 
+    def find(self, cseq: int | None) -> Pending | None:
+        """Return the request that waits for an answer with ``cseq``."""
+        return self._by_cseq.get(cseq) if self._by_cseq else None
+
     def answered(self, cseq: int | None) -> Pending | None:
         """Return the request that an answer with ``cseq`` belongs to; it no longer waits."""
         waiting = self._by_cseq

@@ -6,18 +6,30 @@ only to the one that asked, never below port 1024, never on a port of the router
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
+from typing import Protocol
 
 import msgspec
 
 from nftrtsp.config import Config
 from nftrtsp.helper.router_ports import RouterPorts
-from nftrtsp.helper.ways import MAX_LIFETIME, Way, Ways
+from nftrtsp.helper.ways import MAX_LIFETIME, Way
 from nftrtsp.rtsp.transport import Transport
 
 LOWEST_PORT = 1024
 _SUBSTITUTES_TRIED = 2048
+
+
+class OpenPorts(Protocol):
+    """The ways as a decision needs to know them: those that are open (:class:`Ways`), or will be."""
+
+    def __len__(self) -> int: ...
+    def at(self, port: int) -> Way | None:
+        """Return the way at the public ``port``."""
+
+    def of(self, stb: bytes) -> Mapping[int, Way]:
+        """Return the ways of a set-top box by the port it listens on."""
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -111,7 +123,7 @@ class Policy(msgspec.Struct, frozen=True):
         return None
 
     def grant(
-        self, ways: Ways, stb: bytes, asked: Sequence[int], now: float, *, as_asked: bool = False
+        self, ways: OpenPorts, stb: bytes, asked: Sequence[int], now: float, *, as_asked: bool = False
     ) -> Grant | Refusal:
         """Return the public ports for ``asked``, all or none; nothing is changed yet.
 
@@ -143,7 +155,7 @@ class Policy(msgspec.Struct, frozen=True):
         return Grant(tuple(ports[port] for port in asked), tuple(evicted.values()))
 
     def _make_room(
-        self, ways: Ways, stb: bytes, asked: Sequence[int], now: float, evicted: dict[int, Way]
+        self, ways: OpenPorts, stb: bytes, asked: Sequence[int], now: float, evicted: dict[int, Way]
     ) -> Refusal | None:
         """Keep the limits: a set-top box's own dead ways (it was switched off, say) go for its new ones."""
         mine = ways.of(stb)
@@ -161,7 +173,7 @@ class Policy(msgspec.Struct, frozen=True):
             return Refusal(f"all {self.max_total} ways are in use", new[0])
         return None
 
-    def _is_taken(self, ways: Ways, port: int, now: float, evicted: dict[int, Way]) -> bool:
+    def _is_taken(self, ways: OpenPorts, port: int, now: float, evicted: dict[int, Way]) -> bool:
         """Whether ``port`` belongs to a way that lives; one silent for longer than ``pause`` does not."""
         way = ways.at(port)
         if way is None or port in evicted:
@@ -172,7 +184,7 @@ class Policy(msgspec.Struct, frozen=True):
         return True
 
 
-def _taken(ways: Ways, port: int, routers: frozenset[int]) -> Refusal:
+def _taken(ways: OpenPorts, port: int, routers: frozenset[int]) -> Refusal:
     if port in routers:
         return Refusal(f"port {port} is in use by the router itself", port)
     owner = ways.at(port)
@@ -181,7 +193,7 @@ def _taken(ways: Ways, port: int, routers: frozenset[int]) -> Refusal:
     return Refusal(f"port {port} is in use by {IPv4Address(owner.stb)}, which asked first", port, owner.stb)
 
 
-def _substitutes(ways: Ways, asked: Sequence[int], also_taken: frozenset[int]) -> list[int] | None:
+def _substitutes(ways: OpenPorts, asked: Sequence[int], also_taken: frozenset[int]) -> list[int] | None:
     """Return free ports at one even distance from ``asked``, with as many digits each, or None.
 
     Even, for RTP wants an even port and RTCP the odd one above it (RFC 3550 section 11).

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from nftrtsp.rtsp.message import Message, Parser
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
 from nftrtsp.rtsp.stream import Stream
+from nftrtsp.rtsp.unfinished import read_begun
 
 _PIECE = 200  # bytes that a held segment takes besides its payload
 
@@ -111,6 +112,12 @@ class Hearing:
         side = self._client if from_client else self._server
         text = side.parser.unfinished
         return side.stream.sequence(side.stream.delivered - len(text)), text
+
+    def begun(self, *, from_client: bool) -> Message | None:
+        """Return the message whose end is still to come, as far as its last whole line; None: it is none."""
+        side = self._client if from_client else self._server
+        text = side.parser.unfinished
+        return read_begun(text, side.stream.delivered - len(text))
 
     def sequence(self, offset: int, *, from_client: bool) -> int:
         """Return the TCP number of the byte at ``offset`` of a direction (see :class:`Message`)."""

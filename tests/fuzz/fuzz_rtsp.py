@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 import atheris
 
-with atheris.instrument_imports(include=["nftrtsp.rtsp"]):
+with atheris.instrument_imports(include=["nftrtsp.rtsp", "nftrtsp.helper"]):
     from nftrtsp.helper.action import CloseWay, OpenWay
     from nftrtsp.helper.dialogue import Dialogue
     from nftrtsp.helper.dialogues import Dialogues

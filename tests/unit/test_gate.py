@@ -324,6 +324,21 @@ def test_a_sender_that_pauses_after_the_ports_is_understood_at_once(pause: float
     assert "way-refused" not in bench.events()
 
 
+@pytest.mark.parametrize("pause", [False, True])
+def test_no_port_is_told_twice_where_one_transport_is_given_what_the_next_asks_for(pause: bool) -> None:
+    bench = Bench()
+    Line(bench, "192.168.1.201", 50000).segment(setup("27336"))
+    line = Line(bench)
+    text = setup("27336,MP2T/H2221/UDP;unicast;client_port=27338")
+    at = text.index(b"x-may") if pause else len(text)
+    numbers = [line.segment(one) for one in (text[:at], text[at:]) if one]
+    assert line.read(numbers) == setup("27338,MP2T/H2221/UDP;unicast;client_port=27340")
+    assert {port: stb_port for port, (stb, stb_port) in bench.kernel.open_now.items() if stb == line.stb} == {
+        27338: 27336,
+        27340: 27338,
+    }
+
+
 def test_a_destination_is_rewritten_before_its_message_is_complete() -> None:
     bench = Bench(rewrite_destination=True)
     line = Line(bench)

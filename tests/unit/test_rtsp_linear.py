@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 import nftrtsp.helper
 import nftrtsp.rtsp
 from nftrtsp.helper.answer import redirect_port
-from nftrtsp.helper.userspace.foresight import foresee, has_transport
 from nftrtsp.rtsp.conversation import Hearing
 from nftrtsp.rtsp.message import Parser, Response, Span
 from nftrtsp.rtsp.packet import ACK, Packet
 from nftrtsp.rtsp.rewriting import Edit, rewrite
 from nftrtsp.rtsp.stream import Stream
 from nftrtsp.rtsp.transport import parse_transports
+from nftrtsp.rtsp.unfinished import has_transport, read_begun
 from tests.unit.talk import Talk, World
 
 Use = Callable[[bytes], object]
@@ -155,8 +155,9 @@ def transports(text: bytes) -> None:
 
 def foreseen(text: bytes) -> None:
     has_transport(text)
-    if b"\n" in text:
-        foresee(Talk(World()).dialogue, text, 0.0)
+    begun = read_begun(text, 0)
+    if begun is not None:
+        Talk(World()).dialogue.foresee(begun, 0.0, from_client=True)
 
 
 def rewritten(text: bytes) -> None:

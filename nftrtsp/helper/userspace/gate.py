@@ -24,13 +24,13 @@ from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.note import Note
 from nftrtsp.helper.userspace import queue as nfqueue
 from nftrtsp.helper.userspace.expectations import Openings
-from nftrtsp.helper.userspace.foresight import foresee, has_transport
 from nftrtsp.helper.userspace.held import Side, Waiting
 from nftrtsp.helper.userspace.queue import Queued
 from nftrtsp.helper.ways import Connection, Way, Ways, way_record
 from nftrtsp.rtsp import rewriting as rewrite
 from nftrtsp.rtsp.packet import ACK, SYN, Packet, read_packet
 from nftrtsp.rtsp.stream import distance
+from nftrtsp.rtsp.unfinished import has_transport, names_ports
 
 #: Seconds that a packet of an unfinished message may wait. TCP sends a lost piece again after 200 ms or more
 #: (RFC 6298 allows 1 s, Linux takes 0.2); a sender with Nagle's algorithm sends none before it had an answer.
@@ -238,12 +238,14 @@ class Gate:
             return False
         if side.has_hole():
             return True
-        if not _names_ports(text, reply):
+        if not names_ports(text, from_client=not reply):
             return False
         if not has_transport(text):
             return True
-        edits = foresee(dialogue, text, now)
-        side.patch([(sequence + one.start, text[one.start : one.end], one.data) for one in edits])
+        begun = dialogue.hearing.begun(from_client=not reply)
+        if begun is not None:
+            foreseen = dialogue.foresee(begun, now, from_client=not reply)
+            side.patch([(one.sequence, one.old, one.new) for one in foreseen])
         side.late = True  # all is said that has to be rewritten: the rest need not wait
         return False
 
@@ -376,13 +378,3 @@ def _before_nat(packet: Packet, link: Link, reply: bool) -> Packet:
     else:
         ends = (one.client, one.server, one.client_port, one.server_port)
     return Packet(*ends, packet.seq, packet.ack, packet.flags, packet.data, packet.length, packet.start)
-
-
-def _names_ports(unfinished: bytes, reply: bool) -> bool:
-    """Whether an unfinished SETUP, or an answer, has come as far as its Transport field."""
-    begin = b"RTSP/" if reply else b"SETUP"
-    if not unfinished or unfinished[:5] != begin[: len(unfinished)]:
-        return False
-    head, newline, last = unfinished.lower().rpartition(b"\n")
-    begun = newline and last and last[:9] == b"transport"[: len(last)]
-    return bool(begun) or b"\ntransport" in head
