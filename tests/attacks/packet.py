@@ -47,7 +47,7 @@ def checksum(data: bytes) -> int:
     """The Internet checksum: 65,536 is 1 modulo 65,535, so the whole is one division."""
     if len(data) % 2:
         data += b"\0"
-    return 0xFFFF - int.from_bytes(data) % 0xFFFF
+    return -int.from_bytes(data) % 0xFFFF
 
 
 def ip(
