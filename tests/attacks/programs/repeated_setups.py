@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 
 from tests.attacks import wire
 from tests.attacks.packet import setup
@@ -22,21 +23,30 @@ def attack(
     rate: float = 500.0,
     seconds: float = 2.0,
 ) -> int:
-    connection = socket.create_connection((server, 554), 5)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    threading.Thread(target=_read, args=(connection,), daemon=True).start()
     sent = 0
+    with (
+        contextlib.suppress(OSError),  # the server does not answer, or has hung up
+        socket.create_connection((server, 554), 5) as connection,
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=_read, args=(connection,), daemon=True).start()
+        for number in _asked(connection, pipelined, port, ports, rate, seconds):
+            sent = number
+    return sent
+
+
+def _asked(
+    connection: socket.socket, pipelined: int, port: int, ports: int, rate: float, seconds: float
+) -> Iterator[int]:
+    """Ask, and yield how often."""
     if pipelined:
         connection.sendall(b"".join(setup(port + number % ports, number) for number in range(pipelined)))
-        sent = pipelined
         for _ in wire.pace(10, seconds):  # the connection stays: its end would end the work
-            pass
+            yield pipelined
     else:
         for number in wire.pace(rate, seconds):
             connection.sendall(setup(port + number % ports, number))
-            sent += 1
-    connection.close()
-    return sent
+            yield number + 1
 
 
 def _read(connection: socket.socket) -> None:
