@@ -251,8 +251,7 @@ def _seen_pinned() -> bool | None:
     mine = [one for one in every if (one.helper or "").startswith(CT_HELPER_TYPE)]
     if not mine:
         return None
-    # A mask of all ones admits one source only: the RTSP server's.
-    return any(one.mask.src == b"\xff" * len(one.mask.src) for one in mine)
+    return any(not one.any_source for one in mine)
 
 
 def _remember(file: Path, what: dict[str, object]) -> None:

@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 
 from nftrtsp.errors import KernelError, PrivilegeError, UnsupportedError
@@ -115,7 +114,7 @@ class Questions:
             if kind == NLMSG_DONE:
                 return answers, True
             if kind == NLMSG_ERROR:
-                code = -int.from_bytes(datagram[start - 4 : start], sys.byteorder, signed=True)
+                code = wire.error_number(datagram, start)
                 if code:
                     raise refused(code, what, self._place)
                 return answers, True

@@ -33,6 +33,9 @@ NFNL_SUBSYS_CTNETLINK_EXP = 2
 NFNL_SUBSYS_QUEUE = 3
 NFNL_SUBSYS_ULOG = 4
 NFNL_SUBSYS_CTHELPER = 9
+NFNL_SUBSYS_NFTABLES = 10
+
+NFPROTO_INET = 1
 
 HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr then nfgenmsg; res_id is big-endian on the wire
 HEADER_SIZE = HEADER.size
@@ -168,3 +171,11 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int, int]]:
             _, kind, flags, sequence, _, family, _, _ = HEADER.unpack_from(data, at)
             yield kind, flags, sequence, family, at + HEADER_SIZE, at + length
         at += length + 3 & ~3
+
+
+def error_number(data: bytes, start: int) -> int:
+    """Return the errno in an NLMSG_ERROR whose attributes begin at ``start``; 0: an acknowledgement.
+
+    struct nlmsgerr begins with the negative errno, where :func:`messages` sees struct nfgenmsg.
+    """
+    return -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)

@@ -1,105 +1,112 @@
-"""The pinholes that are open: the elements of our map, read over netlink.
+"""The pinholes that are open: the elements of our map, for who fills it and for who lists it.
 
-An element sends UDP of a port of the router to a set-top box: ``{ port timeout T : stb . port }``. Source:
-linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c (nf_tables_dump_set).
+An element sends UDP of a port of the router to a set-top box: ``{ port timeout T : stb . port }``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from nftrtsp.conntrack.record import of_way
 from nftrtsp.conntrack.role import Roles
-from nftrtsp.errors import KernelError, MalformedError
-from nftrtsp.netlink import wire
-from nftrtsp.netlink.socket import Questions
-from nftrtsp.netlink.wire import number, spans
+from nftrtsp.errors import KernelError, MalformedError, NftrtspError, PrivilegeError
+from nftrtsp.netlink.elements import Element, MapElements
+from nftrtsp.netlink.table_watch import TableWatch
 from nftrtsp.ruleset.names import PINHOLE_MAP, TABLE_NAME
 
-NFNL_SUBSYS_NFTABLES = 10
-NFPROTO_INET = 1
-NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM = 12, 13
-
-NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
-NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_EXPIRATION = 1, 2, 4, 5
-NFTA_DATA_VALUE = 1
+_PLACE = f"map inet {TABLE_NAME} {PINHOLE_MAP}"
 
 
 class Pinhole(msgspec.Struct, frozen=True, gc=False):
     """UDP from any source to the router's ``port`` goes to ``stb`` (packed) at ``stb_port``.
 
-    ``timeout`` is what the element was given and ``left`` what is left of it, in seconds; None: for ever.
+    ``timeout`` and ``expires`` are in seconds: the whole span, and what is left of it (in listings only);
+    None: it stays. ``comment`` is what `nft list map` shows beside it, ASCII of 127 bytes at most.
     """
 
     port: int
     stb: bytes
     stb_port: int
     timeout: float | None = None
-    left: float | None = None
+    expires: float | None = None
+    comment: str = ""
 
 
-def pinholes(map_name: str = PINHOLE_MAP, table: str = TABLE_NAME) -> list[Pinhole]:
+class PinholeMap:
+    """The map of this network namespace, through one socket, which no other thread may share.
+
+    Errors are :class:`PrivilegeError` and :class:`KernelError`, whose ``errno`` is ENOENT where the table or
+    the map is not there and ENFILE where the map is full.
+    """
+
+    def __init__(self) -> None:
+        self._elements = MapElements(TABLE_NAME, PINHOLE_MAP, _refused)
+
+    def close(self) -> None:
+        """Close the socket; the elements stay."""
+        self._elements.close()
+
+    def add(self, pinholes: Iterable[Pinhole]) -> None:
+        """Add elements in one transaction. EEXIST or EBUSY: one of the ports is there already."""
+        self._elements.add(_element(one) for one in pinholes)
+
+    def put(self, pinhole: Pinhole) -> None:
+        """Add an element, or replace the one that holds its port."""
+        try:
+            self.add([pinhole])
+        except KernelError as error:
+            if error.errno not in (errno.EEXIST, errno.EBUSY):
+                raise
+            self.replace([pinhole])
+
+    def replace(self, pinholes: Iterable[Pinhole]) -> None:
+        """Let elements that are there begin their time anew, with what else the pinholes bring."""
+        self._elements.replace(_element(one) for one in pinholes)
+
+    def remove(self, port: int) -> bool:
+        """Remove the element of ``port``; return whether it was there."""
+        try:
+            self.remove_all([port])
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
+
+    def remove_all(self, ports: Iterable[int]) -> None:
+        """Remove the elements of ``ports`` in one transaction. ENOENT: one was not there, so all stay."""
+        self._elements.remove(_key(port) for port in ports)
+
+    def dump(self) -> list[Pinhole]:
+        """Return the pinholes; ENOENT where there is no map."""
+        return [_pinhole(one) for one in self._elements.dump()]
+
+
+def watch_table() -> TableWatch:
+    """Return what hears when our table is replaced, so that the pinholes can be put back."""
+    return TableWatch(TABLE_NAME, _refused)
+
+
+def pinholes() -> list[Pinhole]:
     """Return the pinholes open in this network namespace; none where there is no such map.
 
     Raises :class:`PrivilegeError` without CAP_NET_ADMIN.
     """
-    questions = Questions("nftables")
-    payload = wire.text(NFTA_SET_ELEM_LIST_TABLE, table) + wire.text(NFTA_SET_ELEM_LIST_SET, map_name)
-    ask = wire.message(
-        NFNL_SUBSYS_NFTABLES,
-        NFT_MSG_GETSETELEM,
-        wire.NLM_F_DUMP,
-        payload,
-        sequence=questions.number(),
-        family=NFPROTO_INET,
-    )
-    found: list[Pinhole] = []
     try:
-        for data, kind, _, start, end in questions.ask(ask, "listing pinholes"):
-            if kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWSETELEM:
-                found += decode_elements(data, start, end)
+        with contextlib.closing(PinholeMap()) as opened:
+            return opened.dump()
     except KernelError as error:
         # No table, no map; EOPNOTSUPP and EINVAL: a kernel without nf_tables.
         if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
             raise
-    finally:
-        questions.close()
-    return found
-
-
-def decode_elements(data: bytes, start: int, end: int) -> list[Pinhole]:
-    """Decode the attributes ``data[start:end]`` of one NFT_MSG_NEWSETELEM. Raises :class:`MalformedError`."""
-    outer = spans(data, start, end)
-    found: list[Pinhole] = []
-    for _, first, last in wire.attributes(data, *outer.get(NFTA_SET_ELEM_LIST_ELEMENTS, (0, 0))):
-        element = spans(data, first, last)
-        key = _value(data, element.get(NFTA_SET_ELEM_KEY, (0, 0)), 2)
-        goal = _value(data, element.get(NFTA_SET_ELEM_DATA, (0, 0)), 6)
-        timeout = number(data, element, NFTA_SET_ELEM_TIMEOUT, 8)
-        left = number(data, element, NFTA_SET_ELEM_EXPIRATION, 8)
-        found.append(
-            Pinhole(
-                int.from_bytes(key[:2], "big"),
-                goal[:4],
-                int.from_bytes(goal[4:6], "big"),
-                None if timeout is None else timeout / 1000,
-                None if left is None else left / 1000,
-            )
-        )
-    return found
-
-
-def _value(data: bytes, span: tuple[int, int], least: int) -> bytes:
-    inner = spans(data, *span).get(NFTA_DATA_VALUE, (0, 0))
-    value = data[inner[0] : inner[1]]
-    if len(value) < least:
-        raise MalformedError(f"a map element with {len(value)} bytes of data, not {least}")
-    return value
+    return []
 
 
 def record(pinhole: Pinhole, roles: Roles, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -115,6 +122,44 @@ def record(pinhole: Pinhole, roles: Roles, told: Mapping[str, Any] | None = None
         router = bytes(4)
     way = (pinhole.port, pinhole.stb, pinhole.stb_port)
     return {
-        **of_way("pinhole", way, roles, timeout=pinhole.left, router=router),
+        **of_way("pinhole", way, roles, timeout=pinhole.expires, router=router),
         "master": told.get("master"),
     }
+
+
+def _key(port: int) -> bytes:
+    return port.to_bytes(2, "big")
+
+
+def _element(one: Pinhole) -> Element:
+    # The parts of a concatenation are padded to four bytes each.
+    data = one.stb + one.stb_port.to_bytes(2, "big") + bytes(2)
+    return Element(_key(one.port), data, one.timeout, None, one.comment)
+
+
+def _pinhole(one: Element) -> Pinhole:
+    if len(one.key) < 2 or len(one.data) < 6:
+        raise MalformedError("an element is too short", place=_PLACE)
+    return Pinhole(
+        int.from_bytes(one.key[:2], "big"),
+        one.data[:4],
+        int.from_bytes(one.data[4:6], "big"),
+        one.timeout,
+        one.expires,
+        one.comment,
+    )
+
+
+def _refused(number: int) -> NftrtspError:
+    if number in (errno.EPERM, errno.EACCES):
+        return PrivilegeError("using it was refused", place=_PLACE, remedy="run it as root")
+    if number == errno.ENOENT:
+        return KernelError(
+            "is not there, or lacks that element",
+            place=_PLACE,
+            remedy="load the ruleset with `nftrtsp apply`",
+            errno=number,
+        )
+    if number in (errno.ENFILE, errno.ENOSPC):
+        return KernelError("is full", place=_PLACE, remedy="raise rtsp.max_total and apply", errno=number)
+    return KernelError(f"was not changed: {os.strerror(number)}", place=_PLACE, errno=number)

@@ -6,8 +6,8 @@ import socket
 from typing import Protocol
 
 from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.helper.pinhole.map import PinholeMap
 from nftrtsp.lab.network import Router
+from nftrtsp.ruleset.pinhole import PinholeMap
 from tests.attacks.oracle import OpenWay
 
 
@@ -37,7 +37,7 @@ class Pinholes:
         return [OpenWay(one.port, socket.inet_ntoa(one.stb), one.stb_port) for one in self._map.dump()]
 
     def longest(self) -> float:
-        return max((one.timeout for one in self._map.dump()), default=0.0)
+        return max((one.timeout or 0.0 for one in self._map.dump()), default=0.0)
 
     def close(self) -> None:
         self._map.close()

@@ -15,12 +15,12 @@ import atheris
 from nftrtsp.conntrack.expectation import EXPECT_DELETE, EXPECT_NEW
 from nftrtsp.conntrack.flow import FLOW_DELETE, FLOW_NEW, decode_flow
 
-with atheris.instrument_imports(include=["nftrtsp.conntrack", "nftrtsp.ruleset.pinhole"]):
+with atheris.instrument_imports(include=["nftrtsp.conntrack", "nftrtsp.netlink.elements"]):
     from nftrtsp.conntrack.decoder import Decoder
     from nftrtsp.conntrack.flow import Flow
     from nftrtsp.errors import MalformedError
     from nftrtsp.netlink import wire
-    from nftrtsp.ruleset.pinhole import decode_elements
+    from nftrtsp.netlink.elements import decode_elements
 
 NEW = wire.NLM_F_CREATE | wire.NLM_F_EXCL
 #: What the first byte of an input chooses: nlmsg_type, nlmsg_flags and family of the message around the rest.

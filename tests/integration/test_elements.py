@@ -9,7 +9,7 @@ import pytest
 
 from nftrtsp.errors import KernelError
 from nftrtsp.helper.pinhole.elements import AT_ONCE, Elements
-from nftrtsp.helper.pinhole.map import Pinhole
+from nftrtsp.ruleset.pinhole import Pinhole
 from tests.integration.test_pinhole_map import NOTE, STB, Room, pinhole, room
 
 __all__ = ["room"]
@@ -26,13 +26,13 @@ class Table:
         self.map = room.map
         self.elements = Elements(room.map)
         self.asked = 0
-        commit = room.map._commit_some
+        commit = room.map._elements._commit_some
 
-        def counted(elements: list[tuple[int, bytes]]) -> None:
+        def counted(steps: list[tuple[int, bytes]]) -> None:
             self.asked += 1
-            commit(elements)
+            commit(steps)
 
-        room.map._commit_some = counted  # type: ignore[method-assign]  # counts, and does what it did
+        room.map._elements._commit_some = counted  # type: ignore[method-assign]  # counts, and does what it did
 
     def count(self) -> int:
         """Return how many transactions there were since the last call."""
@@ -164,11 +164,13 @@ def test_a_listing_is_the_truth(table: Table) -> None:
 
 def test_an_answer_that_does_not_come_is_an_error_and_no_end(room: Room) -> None:
     room.make()
-    room.map._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, b"\0" * 8 + b"\x10\x27" + b"\0" * 6)
-    real = room.map._send
-    room.map._send = lambda data: None  # type: ignore[method-assign]  # the kernel never hears of it
+    room.map._elements._socket.setsockopt(
+        socket.SOL_SOCKET, socket.SO_RCVTIMEO, b"\0" * 8 + b"\x10\x27" + b"\0" * 6
+    )
+    real = room.map._elements._send
+    room.map._elements._send = lambda data: None  # type: ignore[method-assign]  # the kernel never hears of it
     with pytest.raises(KernelError, match="was not changed"):
         room.map.put(pinhole(4000))
-    room.map._send = real  # type: ignore[method-assign]
+    room.map._elements._send = real  # type: ignore[method-assign]
     room.map.put(pinhole(4000))
     assert len(room.map.dump()) == 1

@@ -17,12 +17,12 @@ import pytest
 
 from nftrtsp.config import HelperKind, load
 from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.helper.pinhole.map import Pinhole, PinholeMap
 from nftrtsp.helper.publish import Subscription
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.kernel import Nft
+from nftrtsp.ruleset.pinhole import Pinhole, PinholeMap
 from nftrtsp.ruleset.render import render
 from tests.integration.crossing import forge, numbers
 

@@ -13,7 +13,6 @@ from nftrtsp.helper.adoption import Left
 from nftrtsp.helper.note import Note
 from nftrtsp.helper.pinhole.comment import comment, read_comment
 from nftrtsp.helper.pinhole.log import asker, is_start, payloads
-from nftrtsp.helper.pinhole.map import messages
 from nftrtsp.helper.service import sentence
 from nftrtsp.helper.ways import MAX_LIFETIME, Claim, Connection, Way
 from nftrtsp.netlink import wire
@@ -69,7 +68,6 @@ def test_any_bytes_may_come_as_a_packet_a_copy_or_an_answer(data: bytes) -> None
     packet = read_packet(data)
     assert packet is None or len(packet.data) <= packet.length
     assert isinstance(list(payloads(data, b"nftrtsp-rtsp")), list)
-    assert isinstance(list(messages(data)), list)
 
 
 def test_copies_of_other_rules_are_passed_over() -> None:

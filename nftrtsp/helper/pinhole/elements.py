@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from nftrtsp.errors import KernelError
-from nftrtsp.helper.pinhole.map import Pinhole, PinholeMap
+from nftrtsp.ruleset.pinhole import Pinhole, PinholeMap
 
 _REST = 1.0  # seconds without another try after the kernel has refused all that could be asked
 _MARGIN = 1.0  # seconds before its end from which an element counts as gone: the kernel's clock is another
@@ -28,11 +28,15 @@ class _Written(msgspec.Struct, gc=False):
     pinhole: Pinhole
     since: float
 
+    @property
+    def lifetime(self) -> float:
+        return self.pinhole.timeout or 0.0
+
     def age(self, now: float) -> float:
         return now - self.since
 
     def is_gone(self, now: float) -> bool:
-        return self.age(now) > self.pinhole.timeout - _MARGIN
+        return self.age(now) > self.lifetime - _MARGIN
 
 
 class Elements:
@@ -56,7 +60,7 @@ class Elements:
     def left(self, port: int, now: float) -> float:
         """Return for how many seconds the kernel will still keep the element of ``port``."""
         known = self._written.get(port)
-        return max(0.0, known.pinhole.timeout - known.age(now)) if known else 0.0
+        return max(0.0, known.lifetime - known.age(now)) if known else 0.0
 
     def open(self, wanted: Pinhole, now: float) -> None:
         """See that ``wanted`` is in the map. What is there and has half of its time left costs nothing."""
@@ -124,10 +128,11 @@ class Elements:
 
     def adopt(self, pinhole: Pinhole, now: float) -> None:
         """Take an element of a listing for one of ours."""
-        self._written[pinhole.port] = _Written(pinhole, now - max(0.0, pinhole.timeout - pinhole.expires))
+        age = (pinhole.timeout or 0.0) - (pinhole.expires or 0.0)
+        self._written[pinhole.port] = _Written(pinhole, now - max(0.0, age))
 
     def _is_old(self, known: _Written, wanted: Pinhole, now: float) -> bool:
-        return known.age(now) > known.pinhole.timeout / 2 or known.pinhole.timeout < wanted.timeout
+        return known.age(now) > known.lifetime / 2 or known.lifetime < (wanted.timeout or 0.0)
 
     def _add(self, wanted: Pinhole, now: float) -> None:
         if self._refused is not None and now < self._rests_until:

@@ -35,13 +35,13 @@ from nftrtsp.helper.note import Note, note
 from nftrtsp.helper.pinhole.comment import comment, read_comment
 from nftrtsp.helper.pinhole.elements import Elements
 from nftrtsp.helper.pinhole.log import Nflog, asker, is_start
-from nftrtsp.helper.pinhole.map import Pinhole, PinholeMap, TableWatch
 from nftrtsp.helper.policy import Policy
 from nftrtsp.helper.service import Service
 from nftrtsp.helper.stale_flows import Tidier
 from nftrtsp.helper.ways import Connection, Way, Ways, counted, way_record
 from nftrtsp.rtsp.packet import read_packet
 from nftrtsp.ruleset.names import LOG_PREFIX, TABLE_NAME
+from nftrtsp.ruleset.pinhole import Pinhole, PinholeMap, watch_table
 
 KIND = "pinhole"
 _SWEEP = 10.0  # seconds between looks at what has expired
@@ -73,7 +73,7 @@ class PinholeHelper:
         self.elements = Elements(self.map)
         self.conntrack = Conntrack()
         self.witness = Witness(self.conntrack)
-        self.watch = TableWatch()
+        self.watch = watch_table()
         self.log = Nflog(config.rtsp.log_group, LOG_PREFIX)
         self.tidier = Tidier(config)
         self._ports = frozenset(config.rtsp.ports)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import sys
 from collections.abc import Container, Iterator
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from nftrtsp.netlink import wire
 from nftrtsp.netlink.socket import open_netlink, widen
 from nftrtsp.rtsp.packet import ACK, SYN
 
-_PACKET = 0  # NFULNL_MSG_*
-_CONFIG = 1
+_COPY = wire.NFNL_SUBSYS_ULOG << 8  # NFULNL_MSG_PACKET
+_CONFIG = 1  # NFULNL_MSG_*
 _CFG_CMD = 1  # NFULA_CFG_*
 _CFG_MODE = 2
 _CFG_QTHRESH = 5
@@ -95,7 +94,7 @@ class Nflog:
             )
         )
         data = self._socket.recv(1 << 16)
-        number = -int.from_bytes(data[16:20], sys.byteorder, signed=True)
+        number = wire.error_number(data, wire.HEADER_SIZE)
         if number:
             raise self._refused(number)
 
@@ -130,26 +129,24 @@ def _is_read(group: int) -> bool:
 
 def payloads(data: bytes, prefix: bytes) -> Iterator[bytes]:
     """Yield the packets in a datagram of NFLOG whose rule has ``prefix``; malformed ones are passed over."""
-    position = 0
-    while position + wire.HEADER_SIZE <= len(data):
-        size, kind = struct.unpack_from("=IH", data, position)
-        if size < wire.HEADER_SIZE or position + size > len(data):
-            return
-        if kind == wire.NFNL_SUBSYS_ULOG << 8 | _PACKET:
-            try:
-                parts = {
-                    part: (start, end)
-                    for part, start, end in wire.attributes(
-                        data, position + wire.HEADER_SIZE, position + size
-                    )
-                }
-            except MalformedError:
-                parts = {}
-            start, end = parts.get(_PREFIX, (0, 0))
-            if data[start:end].rstrip(b"\0") == prefix and _PAYLOAD in parts:
-                start, end = parts[_PAYLOAD]
-                yield data[start:end]
-        position += size + 3 & ~3
+    try:
+        for kind, _, _, _, start, end in wire.messages(data):
+            if kind == _COPY and (copy := _payload(data, start, end, prefix)):
+                yield copy
+    except MalformedError:
+        return  # nothing that follows can be trusted
+
+
+def _payload(data: bytes, start: int, end: int, prefix: bytes) -> bytes | None:
+    try:
+        found = wire.spans(data, start, end)
+    except MalformedError:
+        return None
+    first, last = found.get(_PREFIX, (0, 0))
+    if data[first:last].rstrip(b"\0") != prefix or _PAYLOAD not in found:
+        return None
+    first, last = found[_PAYLOAD]
+    return data[first:last]
 
 
 def is_start(copy: bytes) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import struct
-import sys
 from collections.abc import Iterable
 from typing import Self
 
@@ -285,7 +284,7 @@ class Queue:
             data = self._socket.recv(_LARGEST_DATAGRAM)
             for kind, _, _, _, start, end in wire.messages(data):
                 if kind == NLMSG_ERROR:
-                    return -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
+                    return wire.error_number(data, start)
                 if kind >> 8 == NFNL_SUBSYS_QUEUE:
                     self.answer([encode_verdict(self.number, decode_packet(data, start, end).id)])
 
@@ -313,7 +312,7 @@ class Queue:
                 packets.append(decode_packet(data, start, end))
 
     def _note_error(self, data: bytes, start: int) -> None:
-        code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
+        code = wire.error_number(data, start)
         # ENOENT: the packet is gone, flushed with its interface, or our watchdog let it go.
         if code in (errno.ENODEV, errno.EPERM):
             self.lost = True

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Self
 
@@ -243,8 +242,7 @@ class Registry:
                 yield data, start, end
 
     def _check(self, data: bytes, start: int, what: str) -> None:
-        # struct nlmsgerr begins with the negative errno; wire.messages() takes it for struct nfgenmsg.
-        code = -int.from_bytes(data[start - 4 : start], sys.byteorder, signed=True)
+        code = wire.error_number(data, start)
         if not code:
             return
         raise refused(code, what, "nfnetlink_cthelper")
