@@ -219,13 +219,11 @@ def _tell(outcome: Outcome) -> None:
 
 
 def _require_interfaces(config: Config, config_path: Path | None) -> None:
-    import socket
-
     from nftrtsp import paths
     from nftrtsp.config import check_interfaces
+    from nftrtsp.netlink import links
 
-    present = {name for _, name in socket.if_nameindex()}
-    check_interfaces(config, present, place=(config_path or paths.config_file()).name)
+    check_interfaces(config, set(links.read()), place=(config_path or paths.config_file()).name)
 
 
 def make_ready(kind: str, config: Config) -> None:

@@ -38,11 +38,12 @@ def init(profile: str, output: Path | None, force: bool) -> None:
     from nftrtsp import paths
     from nftrtsp.config import load_profile
     from nftrtsp.draft import configuration, hosts
+    from nftrtsp.netlink import links
 
     defaults = load_profile(profile, place="--profile")
-    links = configuration.survey()
-    found = configuration.guess(links, defaults)
-    uplinks = [address.ip for link in links if link.name == found.iptv for address in link.addresses]
+    there = [link for name, link in links.read().items() if name != "lo"]
+    found = configuration.guess(there, defaults)
+    uplinks = [address.ip for link in there if link.name == found.iptv for address in link.addresses]
     ports = defaults.get("rtsp", {}).get("ports", [554])
     met = hosts.survey(found.lan, found.networks, uplinks, ports)
     text = configuration.draft(found, profile, defaults, met)
@@ -92,18 +93,16 @@ def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json
     Needs no root where user namespaces are allowed. Interfaces of the config that this machine lacks are an
     error, for nft itself takes any name.
     """
-    import socket
-
     from nftrtsp import paths
     from nftrtsp.config import check_interfaces
+    from nftrtsp.netlink import links
     from nftrtsp.ruleset.build import build
     from nftrtsp.ruleset.render import render
     from nftrtsp.ruleset.scratch import canonical_listing
 
     config = load_config(config_path)
     if not elsewhere:
-        present = {name for _, name in socket.if_nameindex()}
-        check_interfaces(config, present, place=(config_path or paths.config_file()).name)
+        check_interfaces(config, set(links.read()), place=(config_path or paths.config_file()).name)
     kind = settle(config, helper)
     _, stand_in = canonical_listing(render(build(config, kind)))
     if as_json:

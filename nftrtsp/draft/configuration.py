@@ -1,7 +1,7 @@
 """A first configuration, drafted from this machine's own links and addresses.
 
-:func:`survey` asks the kernel; :func:`guess` and :func:`draft` are pure. A guess is said with its reason, so
-that the owner can tell whether it is right, and the draft is a whole configuration that loads as it is.
+:func:`guess` and :func:`draft` are pure; ``netlink.links`` asks the kernel. A guess is said with its reason,
+so that the owner can tell whether it is right, and the draft is a whole configuration that loads as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nftrtsp.errors import ConfigError, printable
+from nftrtsp.netlink.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,17 +30,6 @@ _EXAMPLE_INTERFACE = "vlan2"
 _EXAMPLE_NETWORK = IPv4Network("192.168.1.0/24")
 
 
-class Link(msgspec.Struct, frozen=True):
-    """One network interface: ``kind`` is the kernel's (``bridge``, ``vlan``, ``""`` for hardware)."""
-
-    name: str
-    kind: str = ""
-    vlan: int | None = None
-    addresses: tuple[IPv4Interface, ...] = ()
-    default_route: bool = False
-    bridged: bool = False
-
-
 class Guess(msgspec.Struct, frozen=True):
     """What the draft will say, and one sentence each on why."""
 
@@ -48,41 +38,6 @@ class Guess(msgspec.Struct, frozen=True):
     networks: tuple[IPv4Network, ...]
     why_iptv: str
     why_lan: str
-
-
-def survey() -> list[Link]:
-    """Return this machine's links but ``lo``, as the kernel numbers them."""
-    from pyroute2 import IPRoute  # 170 ms: only here
-
-    with IPRoute() as route:
-        addresses: dict[int, list[IPv4Interface]] = {}
-        for message in route.get_addr(family=2):  # AF_INET
-            text = (
-                f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
-            )
-            addresses.setdefault(message["index"], []).append(IPv4Interface(text))
-        defaults = {
-            message.get_attr("RTA_OIF") for message in route.get_routes(family=2) if message["dst_len"] == 0
-        }
-        return [
-            _link(message, tuple(addresses.get(message["index"], ())), message["index"] in defaults)
-            for message in route.get_links()
-            if message.get_attr("IFLA_IFNAME") != "lo"
-        ]
-
-
-def _link(message: Any, addresses: tuple[IPv4Interface, ...], default_route: bool) -> Link:
-    info = message.get_attr("IFLA_LINKINFO")
-    data = info.get_attr("IFLA_INFO_DATA") if info else None
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
-    return Link(
-        name=message.get_attr("IFLA_IFNAME"),
-        kind=kind,
-        vlan=data.get_attr("IFLA_VLAN_ID") if data and kind == "vlan" else None,
-        addresses=addresses,
-        default_route=default_route,
-        bridged=message.get_attr("IFLA_MASTER") is not None,
-    )
 
 
 def guess(links: Sequence[Link], profile: dict[str, Any]) -> Guess:

@@ -18,6 +18,7 @@ from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
 from nftrtsp.draft.leases import Lease
 from nftrtsp.draft.leases import read as read_leases
 from nftrtsp.errors import NftrtspError
+from nftrtsp.netlink import links
 
 _NUD_INCOMPLETE, _NUD_FAILED, _NUD_NOARP = 0x01, 0x20, 0x40  # linux/neighbour.h
 _ESTABLISHED = 3  # linux/netfilter/nf_conntrack_tcp.h
@@ -81,9 +82,7 @@ def _neighbours(lan: set[str]) -> dict[IPv4Address, str]:
     from pyroute2 import IPRoute  # 170 ms: only here
 
     with IPRoute() as route:
-        indexes = {
-            message["index"] for message in route.get_links() if message.get_attr("IFLA_IFNAME") in lan
-        }
+        indexes = {link.index for name, link in links.read().items() if name in lan}
         return {
             IPv4Address(message.get_attr("NDA_DST")): message.get_attr("NDA_LLADDR") or ""
             for message in route.get_neighbours(family=AF_INET)

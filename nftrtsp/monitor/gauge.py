@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from nftrtsp.events.news import Gauged
-from nftrtsp.health.environment import has_default_route
+from nftrtsp.netlink import links
 
 _NET = Path("/proc/sys/net")
-_LOOK_AGAIN = 5.0  # seconds until addresses and settings are read again; counters are read each time
+_LOOK_AGAIN = 5.0  # seconds until settings are read again; the rest is read each time
 
 
 class GaugeReader:
@@ -18,40 +18,31 @@ class GaugeReader:
     def __init__(self, interface: str) -> None:
         self._interface = interface
         self._looked = 0.0
-        self._addresses: tuple[str, ...] = ()
         self._settings: dict[str, int | None] = {}
-        self._default_route = False
 
     def read(self, *, overruns: int) -> Gauged:
         """Return the gauges now."""
-        import psutil
-
         now, monotonic = time.time(), time.monotonic()
-        counters = psutil.net_io_counters(pernic=True, nowrap=False) if self._interface else {}
-        link = counters.get(self._interface)
-        if monotonic - self._looked > _LOOK_AGAIN or (link is None) != (not self._addresses):
+        there = links.read() if self._interface else {}
+        link = there.get(self._interface)
+        if monotonic - self._looked > _LOOK_AGAIN:
             self._looked = monotonic
             self._look()
         return Gauged(
             now,
             monotonic,
-            addresses=self._addresses,
-            received=link.bytes_recv if link else None,
-            sent=link.bytes_sent if link else None,
+            addresses=tuple(str(address.ip) for address in link.addresses) if link else (),
+            received=link.received if link else None,
+            sent=link.sent if link else None,
             count=_number("netfilter/nf_conntrack_count"),
             limit=self._settings.get("limit"),
             overruns=overruns,
             accounting=None if self._settings.get("acct") is None else bool(self._settings["acct"]),
             rp_filter=self._settings.get("rp_filter"),
-            default_route=self._default_route,
+            default_route=any(each.default_route for each in there.values()),
         )
 
     def _look(self) -> None:
-        import psutil
-
-        found = psutil.net_if_addrs().get(self._interface, ()) if self._interface else ()
-        self._addresses = tuple(each.address for each in found if int(each.family) == 2)  # AF_INET
-        self._default_route = has_default_route()
         self._settings = {
             "limit": _number("netfilter/nf_conntrack_max"),
             "acct": _number("netfilter/nf_conntrack_acct"),

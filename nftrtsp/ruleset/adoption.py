@@ -6,18 +6,13 @@ connection is deleted: the connection goes on, is picked up again, and gets the 
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import struct
-
 from nftrtsp.config import Config
 from nftrtsp.conntrack.dump_filter import DumpFilter
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.tuple import AF_INET
-
-SIOCGIFADDR = 0x8915
+from nftrtsp.netlink import links
 
 
 def adopt(config: Config) -> int:
@@ -49,10 +44,6 @@ def is_lost(flow: Flow, roles: Roles, ours: frozenset[bytes]) -> bool:
 def iptv_addresses(config: Config) -> frozenset[bytes]:
     """Return the packed addresses under which connections leave by the IPTV interface."""
     addresses = {config.iptv.snat_address.packed} if config.iptv.snat_address else set()
-    request = struct.pack("16s16x8x", config.iptv.interface.encode())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        try:
-            answer = fcntl.ioctl(asker.fileno(), SIOCGIFADDR, request)
-        except OSError:
-            return frozenset(addresses)  # absent, or without an address: nothing goes out there
-    return frozenset(addresses | {answer[20:24]})
+    link = links.read().get(config.iptv.interface)
+    # Absent, or without an address: nothing goes out there.
+    return frozenset(addresses | {address.ip.packed for address in (link.addresses if link else ())})
