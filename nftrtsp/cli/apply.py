@@ -20,7 +20,7 @@ from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
-    from nftrtsp.health.lookout import Lookout
+    from nftrtsp.health.background import BackgroundSurvey
     from nftrtsp.ruleset.apply import Outcome, Wanted
     from nftrtsp.ruleset.trial import Trial
 
@@ -52,7 +52,7 @@ def diff(
 
     Signs in the first column: + added, - removed, ~ changed, > moved.
     """
-    from nftrtsp.health.lookout import Lookout
+    from nftrtsp.health.background import BackgroundSurvey
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.diff import compare
     from nftrtsp.ruleset.kernel import Nft
@@ -63,10 +63,10 @@ def diff(
         wanted = wish(config, kind)
         plan = compare(applying.want(_read(against), place=printable(str(against))).table, wanted.table)
     else:
-        with Nft() as nft, Lookout(config, kind) as lookout:
+        with Nft() as nft, BackgroundSurvey(config, kind) as around:
             wanted = wish(config, kind)
             plan = applying.plan(nft, wanted)
-            _warn(config, lookout, as_json)
+            _warn(config, around, as_json)
     if as_json:
         print_plan(plan)
     elif plan:
@@ -103,7 +103,7 @@ def apply(
     way back is armed before the change and does not need this program. Exit code 3: taken back. Ctrl-C ends
     only the countdown, with exit code 130: the change is live and unconfirmed, and the way back stays armed.
     """
-    from nftrtsp.health.lookout import Lookout
+    from nftrtsp.health.background import BackgroundSurvey
     from nftrtsp.ruleset import apply as applying
     from nftrtsp.ruleset.kernel import Nft
 
@@ -111,10 +111,10 @@ def apply(
     _require_interfaces(config, config_path)
     kind = settle(config, helper)
     with Nft() as nft:
-        with Lookout(config, kind) as lookout:
+        with BackgroundSurvey(config, kind) as around:
             wanted = wish(config, kind)
             plan = applying.plan(nft, wanted)
-            _warn(config, lookout, False)
+            _warn(config, around, False)
         if plan:
             show_plan(plan)
             ask("Apply this?", yes)
@@ -259,18 +259,21 @@ def _ask_for_helper(kind: HelperKind) -> None:
         TERMINAL.say("no `nftrtsp helper` runs here yet, and without it no film comes: start it")
 
 
-def _warn(config: Config, lookout: Lookout, as_json: bool) -> None:
+def _warn(config: Config, around: BackgroundSurvey, as_json: bool) -> None:
     """Say what the ruleset cannot fix, on stderr; with ``--json`` as objects on stdout."""
-    from nftrtsp.health import environment
+    from nftrtsp.health.surroundings import warnings
 
-    facts, whole = lookout.report()
+    found, whole = around.report()
     if not whole:
         TERMINAL.say("other programs' tables were not looked into, as that takes long; `nftrtsp doctor` does")
-    for obstacle in environment.judge(config, facts):
+    for finding in warnings(config, found):
         if as_json:
-            TERMINAL.json({"warning": obstacle})
+            place = finding.place or finding.check
+            told = {"id": finding.id, "place": place, "message": finding.message, "remedy": finding.remedy}
+            TERMINAL.json({"warning": {**told, "state": finding.state}})
         else:
-            TERMINAL.warn(str(obstacle))
+            place = f"{finding.place}: " if finding.place else ""
+            TERMINAL.warn(f"{place}{finding.message}; {finding.remedy}")
 
 
 def adoption(config: Config, kind: HelperKind) -> Callable[[], int] | None:

@@ -14,7 +14,8 @@ from nftrtsp.terminal import TERMINAL, hung
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nftrtsp.health import Finding, Verdict
+    from nftrtsp.health.finding import Finding
+    from nftrtsp.health.verdict import Verdict
 
 _STYLES = {"ok": "good", "warning": "warn", "fault": "bad", "unknown": "unknown"}
 
@@ -31,7 +32,9 @@ def doctor(config_path: Path | None, as_json: bool) -> None:
 
     Touches nothing. Exit 0: nothing found, 1: a fault, 2: trouble.
     """
-    from nftrtsp.health import conclude, diagnose, gather
+    from nftrtsp.health.checks import diagnose
+    from nftrtsp.health.gather import gather
+    from nftrtsp.health.verdict import conclude
 
     facts = gather(load_config(config_path))
     findings = diagnose(facts)
@@ -39,7 +42,8 @@ def doctor(config_path: Path | None, as_json: bool) -> None:
     if as_json:
         TERMINAL.json({"verdict": verdict.text, "works": verdict.works})
         for finding in findings:
-            TERMINAL.json(finding)
+            told = {"check": finding.check, "state": finding.state}
+            TERMINAL.json({**told, "text": finding.text, "remedy": finding.remedy})
     else:
         _write_text(verdict, findings)
     sys.exit(1 if verdict.works is False else 0)

@@ -67,7 +67,8 @@ class Gauged(msgspec.Struct, frozen=True, tag="gauge"):
     ``monotonic`` shows when the wall clock was set. ``received`` and ``sent`` are the IPTV interface's bytes
     since it came up, None when it is gone; ``count`` and ``limit`` conntrack's entries; ``overruns`` how
     often events were lost; ``accounting`` whether conntrack counts bytes; ``rp_filter`` the reverse path
-    filter in force there; ``default_route`` whether there is one, None where a recording does not say.
+    filter in force there; ``default_route`` whether there is one, ``default_routes`` the
+    interfaces by which they leave, None where an older recording does not say.
     """
 
     time: float
@@ -81,20 +82,22 @@ class Gauged(msgspec.Struct, frozen=True, tag="gauge"):
     accounting: bool | None = None
     rp_filter: int | None = None
     default_route: bool | None = None
+    default_routes: tuple[str, ...] | None = None
 
 
 class Checked(msgspec.Struct, frozen=True, tag="ruleset"):
     """The kernel's ruleset was compared with the wanted one.
 
     ``state`` is ``in sync``, ``drifted``, ``absent`` or ``unknown``; ``changes`` are the plan's lines,
-    ``why`` says why it is unknown. ``warnings`` are what no ruleset can fix: place, sentence, remedy.
+    ``why`` says why it is unknown. ``warnings`` are what no ruleset can fix: place, sentence,
+    remedy, and how bad it is, which older recordings do not say.
     """
 
     time: float
     state: str
     changes: tuple[str, ...] = ()
     why: str = ""
-    warnings: tuple[tuple[str, str, str], ...] = ()
+    warnings: tuple[tuple[str, ...], ...] = ()
 
 
 class Strayed(msgspec.Struct, frozen=True, tag="stray"):

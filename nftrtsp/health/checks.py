@@ -1,6 +1,6 @@
 """The checks: each judges some facts and says what it found, its cause and its remedy (pure).
 
-They stand in the order in which a film depends on them, so the first fault is the one to mend first.
+They stand in the order in which a film depends on them, so the first fault is the one to fix first.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from ipaddress import IPv4Address
 from nftrtsp import figures
 from nftrtsp.config import HelperKind
 from nftrtsp.conntrack.role import Role, Roles
-from nftrtsp.health import environment
+from nftrtsp.health import surroundings
 from nftrtsp.health.facts import Facts
 from nftrtsp.health.finding import Finding, State, listed, several
+from nftrtsp.health.surroundings import SurroundingCheck
 
 Check = Callable[[Facts], Iterator[Finding]]
 
-_NEARLY_FULL = 0.9
 _TCP_ESTABLISHED = 3  # later states are those of closing; linux/netfilter/nf_conntrack_tcp.h
 _START = "`systemctl start nftrtsp-helper`, or `nftrtsp helper` by hand"
 
@@ -25,52 +25,6 @@ _START = "`systemctl start nftrtsp-helper`, or `nftrtsp helper` by hand"
 def diagnose(facts: Facts) -> list[Finding]:
     """Return what all checks have found, in their order."""
     return [finding for check in CHECKS for finding in check(facts)]
-
-
-def interfaces(facts: Facts) -> Iterator[Finding]:
-    """The IPTV and LAN interfaces are there, up and have a carrier."""
-    wanted = [(facts.config.iptv.interface, "IPTV interface", "iptv.interface")]
-    wanted += [(name, "LAN interface", "lan.interfaces") for name in facts.config.lan.interfaces]
-    for name, what, key in wanted:
-        link = facts.links.get(name)
-        if link is None:
-            there = ", ".join(sorted(facts.links)) or "none"
-            text = f"there is no {what} {name}"
-            yield Finding("interface", State.FAULT, text, f"make it, or mend {key}: there are {there}")
-        elif not link.up:
-            yield Finding("interface", State.FAULT, f"the {what} {name} is down", f"ip link set {name} up")
-        elif not link.carrier:
-            text = f"the {what} {name} has no carrier"
-            yield Finding("interface", State.FAULT, text, "look at its cable, or what it is stacked on")
-        else:
-            yield Finding("interface", State.OK, f"the {what} {name} is up")
-
-
-def addresses(facts: Facts) -> Iterator[Finding]:
-    """The IPTV interface has the address that servers answer to, and the LAN one that boxes send to."""
-    iptv, lan = facts.config.iptv, facts.config.lan
-    link = facts.links.get(iptv.interface)
-    if link is not None:
-        shown = ", ".join(str(address) for address in link.addresses)
-        ours = {address.ip for every in facts.links.values() for address in every.addresses}
-        if not link.addresses:
-            text = f"{iptv.interface} has no IPv4 address, so nothing can be sent from it"
-            remedy = f"ip address add ADDRESS dev {iptv.interface}, or see why its DHCP client got none"
-            yield Finding("address", State.FAULT, text, remedy)
-        elif iptv.snat_address is not None and iptv.snat_address not in ours:
-            text = f"iptv.nat names {iptv.snat_address}, which this router does not have"
-            remedy = f'nat = "masquerade", or one of {shown}'
-            yield Finding("address", State.FAULT, text, remedy)
-        else:
-            yield Finding("address", State.OK, f"{iptv.interface} has {shown}")
-    yield from _warned(facts, "lan-overlap", "address", State.FAULT)
-    present = [facts.links[name] for name in lan.interfaces if name in facts.links]
-    if present and not any(
-        address.ip in network for every in present for address in every.addresses for network in lan.networks
-    ):
-        networks = ", ".join(str(network) for network in lan.networks)
-        text = f"no LAN interface has an address within lan.networks ({networks}): no box reaches this router"
-        yield Finding("address", State.FAULT, text, "give it one, or mend lan.networks")
 
 
 def routes(facts: Facts) -> Iterator[Finding]:
@@ -96,38 +50,9 @@ def routes(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def forwarding(facts: Facts) -> Iterator[Finding]:
-    """The kernel forwards between interfaces at all."""
-    found = list(_warned(facts, "ip-forward", "ip_forward", State.FAULT))
-    yield from found or [Finding("ip_forward", State.OK, "forwarding is on")]
-
-
-def reverse_path(facts: Facts) -> Iterator[Finding]:
-    """The reverse path filter lets films in from servers without a route."""
-    name = facts.config.iptv.interface
-    # Loose (2) drops only what no route at all leads to; strict (1) whatever is not routed by that interface.
-    strict = max(facts.environment.rp_filter.values(), default=0) == 1
-    found = list(_warned(facts, "rp-filter", "rp_filter", State.FAULT if strict else State.WARNING))
-    yield from found or [Finding("rp_filter", State.OK, f"no reverse path filter stops films on {name}")]
-
-
-def obstacles(facts: Facts) -> Iterator[Finding]:
-    """Nobody else's ruleset drops what ours accepts: an accept of ours is not final."""
-    drops = facts.environment.drops
-    vital = {title for drop in drops for title in drop.packets} & {"RTSP", "films"}
-    state = State.FAULT if vital else State.WARNING
-    found = list(_warned(facts, "foreign-drop", "other rules", state))
-    found += _warned(facts, "flowtable", "other rules", State.WARNING)
-    if not found and facts.may_list and not facts.refused:
-        found.append(Finding("other rules", State.OK, "no other table drops what ours accepts"))
-    yield from found
-
-
-def _warned(facts: Facts, warning_id: str, check: str, state: State) -> Iterator[Finding]:
-    """Yield what the diff warns of too, as findings of ``check``."""
-    for warning in environment.judge(facts.config, facts.environment):
-        if warning.id == warning_id:
-            yield Finding(check, state, f"{warning.place} {warning.message}", warning.remedy)
+def form_of(kind: HelperKind) -> str:
+    """Return the form of the ruleset that a helper needs."""
+    return "ct helper" if kind.uses_ct_helper else "pinhole"
 
 
 def ruleset(facts: Facts) -> Iterator[Finding]:
@@ -140,7 +65,7 @@ def ruleset(facts: Facts) -> Iterator[Finding]:
     elif facts.ruleset is None:
         text = "the ruleset is not loaded, so no port is opened for any film"
         yield Finding("ruleset", State.FAULT, text, "run `nftrtsp apply`")
-    elif facts.ruleset.form != ("ct helper" if facts.kind.uses_ct_helper else "pinhole"):
+    elif facts.ruleset.form != form_of(facts.kind):
         text = f"the ruleset loaded is of the {facts.ruleset.form} form, but the helper is {facts.kind}"
         yield Finding("ruleset", State.FAULT, text, "run `nftrtsp apply`")
     elif facts.ruleset.changes:
@@ -199,33 +124,6 @@ def pinned(facts: Facts) -> Iterator[Finding]:
             return
 
 
-def room(facts: Facts) -> Iterator[Finding]:
-    """The conntrack table has room for new flows."""
-    used = facts.conntrack.get("count")
-    limit = facts.conntrack.get("max")
-    if used is None or not limit:
-        yield Finding("conntrack", State.UNKNOWN, "how full the conntrack table is cannot be told")
-        return
-    text = f"the conntrack table holds {used} of {limit} flows"
-    remedy = f"sysctl -w net.netfilter.nf_conntrack_max={limit * 2}, and in /etc/sysctl.d"
-    if used >= limit:
-        yield Finding("conntrack", State.FAULT, f"{text}: new ones are dropped", remedy)
-    elif used >= limit * _NEARLY_FULL:
-        yield Finding("conntrack", State.WARNING, f"{text}: soon new ones are dropped", remedy)
-    else:
-        yield Finding("conntrack", State.OK, text)
-
-
-def accounting(facts: Facts) -> Iterator[Finding]:
-    """Conntrack tells what it does; films play without, but nobody can watch them."""
-    for key, text in (
-        ("events", "conntrack tells no events: `monitor` and `events` hear nothing"),
-        ("acct", "conntrack counts no bytes: rates are not shown"),
-    ):
-        if facts.conntrack.get(key) == 0:
-            yield Finding("accounting", State.WARNING, text, f"sysctl -w net.netfilter.nf_conntrack_{key}=1")
-
-
 def connections(facts: Facts) -> Iterator[Finding]:
     """Control connections that are open have the helper: one older than the ruleset never gets it."""
     if facts.flows is None or not facts.kind.uses_ct_helper:
@@ -272,12 +170,11 @@ def _refused_last(facts: Facts) -> str:
 
 def boxes(facts: Facts) -> Iterator[Finding]:
     """The boxes of the config are on the LAN, and only they may ask."""
-    yield from _warned(facts, "open-lan", "boxes", State.WARNING)
     silent = [box for box in facts.config.stb if box.address not in facts.heard]
     if silent and len(silent) == len(facts.config.stb):
         who = ", ".join(f"{box.name} ({box.address})" if box.name else str(box.address) for box in silent)
         text = f"no set-top box has been heard of on the LAN: {who}"
-        yield Finding("boxes", State.WARNING, text, "switch one on, or mend stb.address")
+        yield Finding("boxes", State.WARNING, text, "switch one on, or correct stb.address")
     elif facts.config.stb:
         heard = len(facts.config.stb) - len(silent)
         yield Finding("boxes", State.OK, f"{heard} of {len(facts.config.stb)} set-top boxes are on the LAN")
@@ -297,21 +194,28 @@ def traffic(facts: Facts) -> Iterator[Finding]:
     yield Finding("traffic", State.OK, text)
 
 
+def _around(check: SurroundingCheck) -> Check:
+    return lambda facts: check(facts.config, facts.surroundings)
+
+
 #: In the order in which a film depends on them.
 CHECKS: tuple[Check, ...] = (
-    interfaces,
-    addresses,
+    _around(surroundings.interfaces),
+    _around(surroundings.iptv_address),
+    _around(surroundings.snat_address),
+    _around(surroundings.lan_networks),
     routes,
-    forwarding,
-    reverse_path,
+    _around(surroundings.forwarding),
+    _around(surroundings.reverse_path),
     ruleset,
     helper,
     pinned,
-    obstacles,
-    room,
+    _around(surroundings.other_tables),
+    lambda facts: surroundings.conntrack_room(facts.conntrack),
     connections,
     refusals,
+    _around(surroundings.named_boxes),
     boxes,
     traffic,
-    accounting,
+    lambda facts: surroundings.conntrack_accounting(facts.conntrack),
 )

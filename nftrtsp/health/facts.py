@@ -1,8 +1,11 @@
-"""What the checks look at: plain data, as it was at one moment. None: it could not be asked."""
+"""What the checks look at: plain data, as it was at one moment. Pure.
+
+Who asks for less fills in less: what was not looked at is None or missing, and the checks say nothing of it.
+"""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import msgspec
@@ -10,15 +13,7 @@ import msgspec
 from nftrtsp.config import Config, HelperKind
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
-from nftrtsp.health.environment import Facts as Environment
-
-
-class Link(msgspec.Struct, frozen=True):
-    """One interface: ``up`` as its owner set it, ``carrier`` as the cable has it."""
-
-    up: bool
-    carrier: bool
-    addresses: tuple[IPv4Interface, ...] = ()
+from nftrtsp.netlink.link import Link
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -26,6 +21,33 @@ class Route(msgspec.Struct, frozen=True):
 
     network: IPv4Network
     interface: str | None
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """A chain of another table that surely drops what we accept; ``rule`` does it, or the policy."""
+
+    family: str
+    table: str
+    chain: str
+    hook: str
+    rule: str
+    packets: tuple[str, ...]
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What stands around our ruleset and what it cannot fix; `diff` and `apply` look at no more than this.
+
+    ``links`` are the interfaces, None for one of the config that is absent. ``rp_filter`` is the reverse path
+    filter in force on the IPTV interface: the higher of its own and of ``all``. ``default_routes`` are the
+    interfaces by which default routes leave. ``drops`` and ``uncounted_flowtables`` are other tables'.
+    """
+
+    links: dict[str, Link | None] = {}
+    ip_forward: int | None = None
+    rp_filter: int | None = None
+    default_routes: frozenset[str] | None = None
+    drops: tuple[Drop, ...] | None = None
+    uncounted_flowtables: tuple[str, ...] = ()
 
 
 class Ruleset(msgspec.Struct, frozen=True):
@@ -44,8 +66,8 @@ class Ruleset(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True):
     """All that is known.
 
-    ``kind`` is the settled helper and ``why`` the reason for it; ``environment`` is what the diff warns of
-    too; ``conntrack`` are the sysctls ``nf_conntrack_…`` by the rest of their names, those that this kernel
+    ``kind`` is the settled helper and ``why`` the reason for it; ``conntrack`` are the sysctls
+    ``nf_conntrack_…`` by the rest of their names, those that this kernel
     lacks left out. ``ruleset`` is None where the table is absent, ``may_list`` False where it could not be
     looked for, and ``refused`` says why it, or what we want,
     could not be loaded or listed, with its ``remedy``. ``pinned`` is what is known of the
@@ -56,8 +78,7 @@ class Facts(msgspec.Struct, frozen=True):
     config: Config
     kind: HelperKind
     why: str = ""
-    environment: Environment = Environment()
-    links: dict[str, Link] = {}
+    surroundings: Surroundings = Surroundings()
     routes: tuple[Route, ...] = ()
     conntrack: dict[str, int] = {}
     may_list: bool = True

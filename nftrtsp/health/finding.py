@@ -1,4 +1,4 @@
-"""A finding: what one check has found, and what to do about it."""
+"""A finding: what one check has found, and what to do about it. Pure."""
 
 from __future__ import annotations
 
@@ -18,15 +18,29 @@ class State(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One finding of the check named ``check``; ``remedy`` is empty where there is nothing to mend.
+    """One finding of the check named ``check``; ``remedy`` is empty where there is nothing to fix.
 
-    ``text`` is a clause that can follow "VoD does not work here:".
+    ``message`` is a clause that can follow "VoD does not work here:", or with a ``place`` (a setting, a
+    chain, a key of the config) what is said of that place. ``id`` is what was found, stable, where a check
+    looks for more than one thing.
     """
 
     check: str
     state: State
-    text: str
+    message: str
     remedy: str = ""
+    place: str = ""
+    id: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole clause."""
+        return f"{self.place} {self.message}" if self.place else self.message
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it keeps films away or may."""
+        return self.state in (State.FAULT, State.WARNING)
 
 
 def listed(names: Sequence[str]) -> str:

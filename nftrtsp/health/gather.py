@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from pathlib import Path
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from nftrtsp.config import Config, HelperKind
 from nftrtsp.errors import NftrtspError, PrivilegeError
-from nftrtsp.health.facts import Facts, Link, Route, Ruleset
+from nftrtsp.health import sysctls
+from nftrtsp.health.facts import Facts, Route, Ruleset
+from nftrtsp.health.survey import survey
+from nftrtsp.netlink import links
 from nftrtsp.ruleset import names
 
 if TYPE_CHECKING:
     from nftrtsp.conntrack.flow import Flow
 
-_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000  # linux/if.h
 _NUD_FAILED, _NUD_NOARP = 0x20, 0x40  # linux/neighbour.h
 
 
@@ -30,7 +31,7 @@ def gather(config: Config) -> Facts:
         config,
         kind,
         why,
-        conntrack=_conntrack_sysctls(),
+        conntrack=sysctls.conntrack(),
         module=choice.is_loaded(choice.MODULE),
         nat_module=choice.is_loaded(choice.NAT_MODULE),
         pinned=choice.pinned() if choice.is_loaded(choice.MODULE) else None,
@@ -67,44 +68,19 @@ def _kind(config: Config, greeting: dict[str, Any] | None) -> tuple[HelperKind, 
     return chosen.kind, chosen.why
 
 
-def _conntrack_sysctls() -> dict[str, int]:
-    found = {}
-    for name in ("acct", "count", "events", "max"):
-        try:
-            found[name] = int(Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}").read_text())
-        except (OSError, ValueError):
-            continue
-    return found
-
-
 def _network(config: Config) -> dict[str, Any]:
-    """Return links, routes and neighbours, as the keyword arguments of :class:`Facts`."""
+    """Return routes and neighbours, as the keyword arguments of :class:`Facts`."""
     from pyroute2 import IPRoute
 
+    by_index = {link.index: name for name, link in links.read().items()}
     with IPRoute() as route:
-        listed = [message for message in route.get_links() if message.get_attr("IFLA_IFNAME") != "lo"]
-        by_index = {message["index"]: message.get_attr("IFLA_IFNAME") for message in listed}
-        addresses: dict[int, list[IPv4Interface]] = {}
-        for message in route.get_addr(family=2):  # AF_INET
-            text = (
-                f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
-            )
-            addresses.setdefault(message["index"], []).append(IPv4Interface(text))
-        links = {
-            message.get_attr("IFLA_IFNAME"): Link(
-                bool(message["flags"] & _IFF_UP),
-                bool(message["flags"] & _IFF_LOWER_UP),
-                tuple(addresses.get(message["index"], ())),
-            )
-            for message in listed
-        }
         heard = frozenset(
             IPv4Address(message.get_attr("NDA_DST"))
             for message in route.get_neighbours(family=2)
             if message["state"] and not message["state"] & (_NUD_FAILED | _NUD_NOARP)
         )
         routes = tuple(Route(net, _goes_by(route, net, by_index)) for net in config.iptv.servers)
-    return {"links": links, "routes": routes, "heard": heard}
+    return {"routes": routes, "heard": heard}
 
 
 def _goes_by(route: Any, network: IPv4Network, by_index: dict[int, str]) -> str | None:
@@ -121,27 +97,28 @@ def _goes_by(route: Any, network: IPv4Network, by_index: dict[int, str]) -> str 
 
 
 def _with_ruleset(facts: Facts) -> Facts:
-    from nftrtsp.health import environment
     from nftrtsp.ruleset import apply, contents
     from nftrtsp.ruleset.build import build
     from nftrtsp.ruleset.kernel import Nft
     from nftrtsp.ruleset.render import render
 
-    change = msgspec.structs.replace
+    config, kind = facts.config, facts.kind
+    facts = msgspec.structs.replace(facts, surroundings=survey(None, config, kind))
     try:
         with Nft() as nft:
-            facts = change(facts, environment=environment.gather(nft, facts.config, facts.kind))
+            facts = msgspec.structs.replace(facts, surroundings=survey(nft, config, kind))
             held = contents.read(nft)
             if held is None:
                 return facts
-            plan = apply.plan(nft, apply.want(render(build(facts.config, facts.kind)), facts.kind))
+            plan = apply.plan(nft, apply.want(render(build(config, kind)), kind))
     except PrivilegeError:
-        return change(facts, may_list=False, environment=environment.gather(None, facts.config, facts.kind))
+        return msgspec.structs.replace(facts, may_list=False)
     except NftrtspError as error:
         reason = f"{error.place}: {error.message}" if error.place else error.message
-        return change(facts, refused=reason, remedy=error.remedy or "")
+        return msgspec.structs.replace(facts, refused=reason, remedy=error.remedy or "")
     form = "pinhole" if names.PINHOLE_MAP in held.maps else "ct helper"
-    return change(facts, ruleset=Ruleset(form, len(plan.changes), held.packets, held.film_timeout))
+    loaded = Ruleset(form, len(plan.changes), held.packets, held.film_timeout)
+    return msgspec.structs.replace(facts, ruleset=loaded)
 
 
 def _with_conntrack(facts: Facts) -> Facts:

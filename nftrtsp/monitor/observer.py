@@ -28,7 +28,7 @@ from nftrtsp.films.film import Film
 from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
 from nftrtsp.monitor import problem
-from nftrtsp.monitor.problem import Circumstances
+from nftrtsp.monitor.problem import RouterState
 from nftrtsp.monitor.snapshot import BoxView, EventView, FilmView, FlowView, Snapshot, Top, WayView
 
 MOST_EVENTS = 2000  # lines of the log that are kept
@@ -50,10 +50,7 @@ class Observer:
         self.config = config
         self.router = router
         self.sessions = Sessions(config, wants_helper=_wants_helper(config))
-        self.known = Circumstances(has_config=config is not None)
-        if config is not None:
-            self.known.interface = config.iptv.interface
-            self.known.helper_wanted = config.rtsp.helper.value
+        self.known = RouterState(config)
         self._flows: dict[tuple[object, int], FlowView] = {}
         self._counted: deque[tuple[float, int]] = deque(maxlen=64)
         self._down: float | None = None
@@ -254,7 +251,7 @@ class Observer:
             limit=gauge.limit if gauge else None,
             events=self._events_per_second(now),
             lost=gauge.overruns if gauge else self.sessions.lost,
-            has_config=self.known.has_config,
+            has_config=self.known.config is not None,
         )
 
     def _helper(self) -> tuple[str, str]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 
 import msgspec
 
+from nftrtsp.config import Config, HelperKind
 from nftrtsp.events.news import Checked, Gauged
 from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
-from nftrtsp.health import environment
+from nftrtsp.health import checks, surroundings
+from nftrtsp.health.checks import form_of
+from nftrtsp.health.facts import Facts, Ruleset, Surroundings
+from nftrtsp.health.finding import Finding, State
+from nftrtsp.netlink.link import Link
 
 _RECENT = 120.0  # a failed film stays a problem for so many seconds after it ended
-_NEARLY_FULL = 0.9
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -31,20 +36,28 @@ class Problem(msgspec.Struct, frozen=True):
     stb: bytes | None = None
 
 
-class Circumstances(msgspec.Struct):
-    """What is known of the machine; the observer keeps it."""
+class RouterState(msgspec.Struct):
+    """What is known of the router beside its flows; the observer keeps it."""
 
-    interface: str = ""
+    config: Config | None = None
     gauge: Gauged | None = None
     ruleset: Checked | None = None
     helper_kind: str = ""
-    helper_wanted: str = ""
     helper_gone: str = ""
     lost_at: float | None = None
-    has_config: bool = True
+
+    @property
+    def interface(self) -> str:
+        """The IPTV interface, empty without a config."""
+        return self.config.iptv.interface if self.config else ""
+
+    @property
+    def helper_wanted(self) -> str:
+        """The helper that the config names, ``auto`` too, empty without a config."""
+        return self.config.rtsp.helper.value if self.config else ""
 
 
-def find(sessions: Sessions, known: Circumstances, now: float) -> tuple[Problem, ...]:
+def find(sessions: Sessions, known: RouterState, now: float) -> tuple[Problem, ...]:
     """Return what is wrong now, grave things first, else in the order in which a film meets them."""
     problems = [
         *_of_machine(known),
@@ -57,78 +70,82 @@ def find(sessions: Sessions, known: Circumstances, now: float) -> tuple[Problem,
     return tuple(sorted(problems, key=lambda problem: not problem.grave))
 
 
-def _of_machine(known: Circumstances) -> Iterator[Problem]:
+def _of_machine(known: RouterState) -> Iterator[Problem]:
     gauge = known.gauge
-    if not known.has_config:
+    if known.config is None:
         remedy = "write one with `nftrtsp init`; until then all flows are shown"
         yield Problem("config", "there is no configuration", remedy, "nftrtsp.toml", grave=False)
     if gauge is None:
         return
-    if known.interface and gauge.received is None:
-        remedy = "bring it up, or correct iptv.interface"
-        yield Problem("interface", f"the IPTV interface {known.interface} is gone", remedy, known.interface)
-    elif known.interface and not gauge.addresses:
-        text = f"{known.interface} has no IPv4 address: nothing can be translated to it"
-        yield Problem("address", text, "see the DHCP client or the interface's settings", known.interface)
-    if gauge.rp_filter is not None:
-        # A recording that does not say whether there is a default route gets the benefit of the doubt.
-        route = gauge.default_route is not False
-        found = environment.reverse_path(known.interface, gauge.rp_filter, default_route=route)
-        if found is not None:
-            strict = gauge.rp_filter == 1
-            text = f"rp_filter {found.message}"
-            yield Problem("rp_filter", text, found.remedy, known.interface, grave=strict)
-    if gauge.accounting is False:
-        remedy = "sysctl -w net.netfilter.nf_conntrack_acct=1 (for new flows)"
-        yield Problem(
-            "acct", "conntrack counts no bytes: rates are unknown", remedy, "conntrack", grave=False
-        )
-    if gauge.count and gauge.limit and gauge.count > gauge.limit * _NEARLY_FULL:
-        share = gauge.count * 100 // gauge.limit
-        remedy = f"sysctl -w net.netfilter.nf_conntrack_max={gauge.limit * 2}"
-        yield Problem(
-            "full", f"the conntrack table is {share} % full: new flows get lost", remedy, "conntrack"
-        )
+    for finding in _judged(known.config, gauge):
+        if finding.is_bad:
+            about = "conntrack" if finding.check in ("conntrack", "accounting") else known.interface
+            grave = finding.state is State.FAULT
+            yield Problem(finding.id or finding.check, finding.text, finding.remedy, about, grave=grave)
     if gauge.overruns:
         text = f"the kernel dropped events {gauge.overruns} times; all was listed again, steps may be missing"
         remedy = "too much other work on this router; what is shown now is right"
         yield Problem("overrun", text, remedy, "conntrack", since=known.lost_at)
 
 
-def _of_ruleset(known: Circumstances) -> Iterator[Problem]:
+def _judged(config: Config | None, gauge: Gauged) -> Iterator[Finding]:
+    """Judge what the gauges show, with the checks of `doctor`."""
+    if config is not None:
+        around = _surroundings(config.iptv.interface, gauge)
+        for check in (surroundings.interfaces, surroundings.iptv_address, surroundings.reverse_path):
+            yield from check(config, around)
+    if gauge.count is not None and gauge.limit is not None:
+        yield from surroundings.conntrack_room({"count": gauge.count, "max": gauge.limit})
+    if gauge.accounting is not None:
+        yield from surroundings.conntrack_accounting({"acct": int(gauge.accounting)})
+
+
+def _surroundings(iptv: str, gauge: Gauged) -> Surroundings:
+    """Return what the gauges know; a recording that knows of no routes gets the benefit of the doubt."""
+    addresses = tuple(IPv4Interface(address) for address in gauge.addresses)
+    defaults = gauge.default_routes
+    if defaults is None and gauge.default_route is not None:
+        defaults = ("",) if gauge.default_route else ()  # there is one, and it is not known where it leads
+    return Surroundings(
+        links={iptv: None if gauge.received is None else Link(iptv, addresses=addresses)},
+        rp_filter=gauge.rp_filter,
+        default_routes=None if defaults is None else frozenset(defaults),
+    )
+
+
+def _of_ruleset(known: RouterState) -> Iterator[Problem]:
     checked = known.ruleset
-    if checked is None:
+    if checked is None or known.config is None:
         return
-    if checked.state == "absent":
-        text = "the ruleset is not there: no set-top box gets a film"
-        yield Problem("absent", text, "nftrtsp apply", "ruleset", since=checked.time)
-    elif checked.state == "drifted":
-        text = f"the ruleset differs from the wanted one in {len(checked.changes)} places"
-        remedy = "press d to see them; nftrtsp apply"
-        yield Problem("drift", text, remedy, "ruleset", since=checked.time)
+    kind = known.config.rtsp.helper
+    loaded = Ruleset(form_of(kind), len(checked.changes)) if checked.state == "drifted" else None
+    if checked.state in ("absent", "drifted"):
+        for finding in checks.ruleset(Facts(known.config, kind, ruleset=loaded)):
+            remedy = "press d to see where, then `nftrtsp apply`" if loaded else finding.remedy
+            grave = finding.state is State.FAULT
+            key = "drift" if loaded else "absent"
+            yield Problem(key, finding.text, remedy, "ruleset", grave, since=checked.time)
     yield from _warnings(checked, known)
 
 
-def _warnings(checked: Checked, known: Circumstances) -> Iterator[Problem]:
-    """What `nftrtsp diff` warns of, but for what the gauges show already."""
-    for place, text, remedy in checked.warnings:
-        if place == environment.rp_filter_key(known.interface) and _gauged(known):
-            continue
-        if known.gauge is not None and known.interface and known.gauge.received is None:
-            continue
-        yield Problem(f"warning {text}", text, remedy, place)
+def _warnings(checked: Checked, known: RouterState) -> Iterator[Problem]:
+    """What `nftrtsp diff` warns of, but for what the gauges show already and newer."""
+    gauge, gauged = known.gauge, set()
+    if gauge is not None:
+        gauged |= {"interface", "address"}
+        gauged |= {surroundings.rp_filter_key(known.interface)} if gauge.rp_filter is not None else set()
+    for place, text, remedy, *state in checked.warnings:
+        if place not in gauged:
+            yield Problem(f"warning {text}", text, remedy, place, grave=state != [State.WARNING])
 
 
-def _gauged(known: Circumstances) -> bool:
-    """Whether the gauges, which are newer than any comparison, say what rp_filter is."""
-    return known.gauge is not None and known.gauge.rp_filter is not None
-
-
-def _of_helper(known: Circumstances) -> Iterator[Problem]:
-    if known.helper_gone and known.helper_wanted in ("userspace", "pinhole"):
-        text = f"no {known.helper_wanted} helper runs: SETUP is not read and no port is opened"
-        remedy = f"systemctl start nftrtsp-helper ({known.helper_gone})"
-        yield Problem("helper", text, remedy, "helper")
+def _of_helper(known: RouterState) -> Iterator[Problem]:
+    config = known.config
+    if config is None or not known.helper_gone:
+        return
+    if config.rtsp.helper in (HelperKind.USERSPACE, HelperKind.PINHOLE):
+        for finding in checks.helper(Facts(config, config.rtsp.helper)):
+            yield Problem("helper", finding.text, f"{finding.remedy} ({known.helper_gone})", "helper")
 
 
 def _of_connections(sessions: Sessions, now: float) -> Iterator[Problem]:

@@ -134,7 +134,7 @@ class RulesetWatch(threading.Thread):
 def read_answer(status: int, out: str, err: str, now: float) -> Checked:
     """Return what `nftrtsp diff --json` said: its exit status, its lines, its complaint."""
     changes: list[str] = []
-    warnings: list[tuple[str, str, str]] = []
+    warnings: list[tuple[str, ...]] = []
     absent = False
     for line in out.splitlines():
         try:
@@ -144,8 +144,8 @@ def read_answer(status: int, out: str, err: str, now: float) -> Checked:
         if not isinstance(told, dict):
             continue
         if isinstance(warning := told.get("warning"), dict):
-            texts = (warning.get("place"), warning.get("message"), warning.get("remedy"))
-            warnings.append(tuple(str(text or "") for text in texts))  # type: ignore[arg-type] # three
+            texts = (warning.get(key) for key in ("place", "message", "remedy", "state"))
+            warnings.append(tuple(str(text) for text in texts if text is not None))
         elif "op" in told:
             absent = absent or (told["op"] == "add" and told.get("kind") == "table")
             changes.append(change_text(told))

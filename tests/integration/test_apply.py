@@ -140,7 +140,7 @@ def test_a_helper_that_this_kernel_lacks_is_stood_in_for_in_diff_and_named_by_ap
 def test_an_absent_interface_is_named_and_nothing_changes(router: Stand) -> None:
     router.config.write_text(config().replace("vlan2", "vlan7"))
     assert "iptv.interface: this machine has no interface 'vlan7'" in router.nftrtsp("apply", "--yes", code=2)
-    assert "vlan7: this machine has no such interface" in router.nftrtsp("diff", code=1)
+    assert "there is no IPTV interface vlan7" in router.nftrtsp("diff", code=1)
     assert router.nft("list", "ruleset") == ""
 
 

@@ -13,11 +13,10 @@ from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import IPPROTO_TCP, IPPROTO_UDP, Tuple
 from nftrtsp.health.checks import diagnose
-from nftrtsp.health.environment import Drop
-from nftrtsp.health.environment import Facts as Environment
-from nftrtsp.health.facts import Facts, Link, Route, Ruleset
+from nftrtsp.health.facts import Drop, Facts, Route, Ruleset, Surroundings
 from nftrtsp.health.finding import Finding, State, listed
 from nftrtsp.health.verdict import conclude
+from nftrtsp.netlink.link import Link
 
 CONFIG = parse(
     {
@@ -32,18 +31,16 @@ CONFIG = parse(
 )
 STB, SERVER, ROUTER = bytes([192, 168, 1, 200]), bytes([172, 26, 83, 10]), bytes([10, 214, 0, 2])
 VOD = IPv4Network("172.26.80.0/21")
-LINKS = {
-    "vlan2": Link(True, True, (IPv4Interface("10.214.0.2/9"),)),
-    "br0": Link(True, True, (IPv4Interface("192.168.1.1/24"),)),
+IPTV = Link("vlan2", addresses=(IPv4Interface("10.214.0.2/9"),))
+LINKS: dict[str, Link | None] = {
+    "vlan2": IPTV,
+    "br0": Link("br0", addresses=(IPv4Interface("192.168.1.1/24"),)),
 }
-ENVIRONMENT = Environment(
-    interfaces=frozenset({"vlan2", "br0"}), ip_forward=1, rp_filter={"all": 0, "vlan2": 0}
-)
+WELL = Surroundings(LINKS, ip_forward=1, rp_filter=0, default_routes=frozenset(), drops=())
 HEALTHY = Facts(
     CONFIG,
     HelperKind.USERSPACE,
-    environment=ENVIRONMENT,
-    links=LINKS,
+    surroundings=WELL,
     routes=(Route(VOD, "vlan2"),),
     conntrack={"acct": 1, "count": 10, "events": 2, "max": 1000},
     ruleset=Ruleset("ct helper", 0),
@@ -72,12 +69,12 @@ def expectation(source: bytes, mask: bytes) -> Expectation:
     return Expectation(2, awaited, Tuple(mask, b"\xff" * 4, IPPROTO_UDP, 0, 65535), master, helper="rtsp")
 
 
-def environment(**changes: Any) -> dict[str, Any]:
-    return {"environment": msgspec.structs.replace(ENVIRONMENT, **changes)}
+def around(**changes: Any) -> dict[str, Any]:
+    return {"surroundings": msgspec.structs.replace(WELL, **changes)}
 
 
 def links(**changes: Link | None) -> dict[str, Any]:
-    return {"links": {name: link for name, link in (LINKS | changes).items() if link is not None}}
+    return around(links={**LINKS, **changes})
 
 
 def drop(*packets: str) -> Drop:
@@ -91,26 +88,26 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
     "IPTV interface absent": (links(vlan2=None), "interface", FAULT, "no IPTV interface vlan2", "br0"),
     "LAN interface absent": (links(br0=None), "interface", FAULT, "no LAN interface br0", "vlan2"),
     "interface down": (
-        links(vlan2=Link(False, False, LINKS["vlan2"].addresses)),
+        links(vlan2=Link("vlan2", addresses=IPTV.addresses, up=False, carrier=False)),
         "interface",
         FAULT,
         "vlan2 is down",
         "ip link set vlan2 up",
     ),
     "no carrier": (
-        links(vlan2=Link(True, False, LINKS["vlan2"].addresses)),
+        links(vlan2=Link("vlan2", addresses=IPTV.addresses, carrier=False)),
         "interface",
         FAULT,
         "vlan2 has no carrier",
         "cable",
     ),
-    "no IPTV address": (links(vlan2=Link(True, True)), "address", FAULT, "no IPv4 address", "DHCP"),
+    "no IPTV address": (links(vlan2=Link("vlan2")), "address", FAULT, "no IPv4 address", "DHCP"),
     "LAN address elsewhere": (
-        links(br0=Link(True, True, (IPv4Interface("192.168.7.1/24"),))),
+        links(br0=Link("br0", addresses=(IPv4Interface("192.168.7.1/24"),))),
         "address",
         FAULT,
         "within lan.networks (192.168.1.0/24)",
-        "mend lan.networks",
+        "correct lan.networks",
     ),
     "no route": (
         {"routes": (Route(VOD, None),)},
@@ -127,28 +124,28 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "RIP",
     ),
     "forwarding off": (
-        environment(ip_forward=0),
+        around(ip_forward=0),
         "ip_forward",
         FAULT,
         "net.ipv4.ip_forward is 0",
         "sysctl -w net.ipv4.ip_forward=1",
     ),
     "strict reverse path filter": (
-        environment(rp_filter={"all": 0, "vlan2": 1}),
+        around(rp_filter=1),
         "rp_filter",
         FAULT,
         "dropped before any rule",
         "net.ipv4.conf.vlan2.rp_filter=0",
     ),
-    "strict on all interfaces": (
-        environment(rp_filter={"all": 1, "vlan2": 0}),
+    "strict with a default route elsewhere": (
+        around(rp_filter=1, default_routes=frozenset({"ppp0"})),
         "rp_filter",
         FAULT,
         "dropped before any rule",
         "net.ipv4.conf.all.rp_filter=0",
     ),
     "loose reverse path filter": (
-        environment(rp_filter={"all": 2, "vlan2": 1}),
+        around(rp_filter=2),
         "rp_filter",
         WARNING,
         "no route leads to",
@@ -240,21 +237,21 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         '"userspace"',
     ),
     "another table drops films": (
-        environment(drops=(drop("films"),)),
+        around(drops=(drop("films"),)),
         "other rules",
         FAULT,
         "chain inet fw4 forward drops films",
         "/etc/config/firewall",
     ),
     "another table drops live TV only": (
-        environment(drops=(drop("live TV"),)),
+        around(drops=(drop("live TV"),)),
         "other rules",
         WARNING,
         "drops live TV",
         "/etc/config/firewall",
     ),
     "a flowtable hides counters": (
-        environment(uncounted_flowtables=("flowtable inet fw4 ft",)),
+        around(uncounted_flowtables=("flowtable inet fw4 ft",)),
         "other rules",
         WARNING,
         "flowtable inet fw4 ft has no counter",
@@ -391,7 +388,7 @@ def test_every_check_is_seen_to_find_something() -> None:
 
 
 def test_the_first_fault_on_a_film_s_way_is_the_cause() -> None:
-    facts = msgspec.structs.replace(wrong("helper does not run"), ruleset=None, **environment(ip_forward=0))
+    facts = msgspec.structs.replace(wrong("helper does not run"), ruleset=None, **around(ip_forward=0))
     verdict = conclude(facts, diagnose(facts))
     assert verdict.text.startswith("VoD does not work here: net.ipv4.ip_forward is 0")
     assert verdict.text.endswith("(2 more below)")
@@ -479,3 +476,32 @@ def test_snat_to_an_address_that_the_router_does_not_have() -> None:
 
 def test_three_boxes_are_listed_as_people_say_it() -> None:
     assert [listed(["A"]), listed(["A", "B"]), listed(["A", "B", "C"])] == ["A", "A and B", "A, B and C"]
+
+
+@pytest.mark.parametrize(
+    ("value", "defaults", "state"),
+    [
+        (0, set(), State.OK),
+        (1, {"vlan2"}, State.OK),  # the profile's TV comes with the Internet: all is answered over it
+        (1, {"ppp0"}, FAULT),
+        (2, {"ppp0"}, State.OK),
+        (2, set(), WARNING),
+    ],
+)
+def test_the_reverse_path_filter_is_judged_as_the_kernel_does(
+    value: int, defaults: set[str], state: State
+) -> None:
+    facts = msgspec.structs.replace(HEALTHY, **around(rp_filter=value, default_routes=frozenset(defaults)))
+    assert [found.state for found in diagnose(facts) if found.check == "rp_filter"] == [state]
+
+
+def test_a_conntrack_table_without_a_limit_is_never_full() -> None:
+    facts = msgspec.structs.replace(HEALTHY, conntrack={"acct": 1, "count": 10, "events": 2, "max": 0})
+    assert not_ok(diagnose(facts)) == []
+
+
+def test_what_was_not_looked_at_is_not_judged() -> None:
+    facts = Facts(CONFIG, HelperKind.USERSPACE, may_list=False, may_greet=False)
+    found = {finding.check: finding.state for finding in diagnose(facts)}
+    assert FAULT not in found.values()
+    assert not {"interface", "address", "ip_forward", "rp_filter", "other rules"} & set(found)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.events.news import Checked
-from nftrtsp.health.environment import rp_filter_key
+from nftrtsp.health.surroundings import rp_filter_key
 from nftrtsp.monitor import view, words
 from nftrtsp.monitor.rulesetwatch import read_answer
 from nftrtsp.monitor.snapshot import Snapshot
@@ -87,18 +87,18 @@ def problems(house: Watched) -> dict[str, str]:
 def test_an_interface_that_goes_and_comes_back() -> None:
     gone = interface_gone()
     assert "✗ vlan2 is gone" in top(gone.snapshot(64))
-    assert "the IPTV interface vlan2 is gone" in problems(gone)
+    assert "there is no IPTV interface vlan2" in problems(gone)
     back = interface_back()
     assert "vlan2 10.214.0.2" in top(back.snapshot(71))
-    assert not any("gone" in text for text in problems(back) if "vlan2" in text)
+    assert not any("vlan2" in text for text in problems(back))
     texts = [event.text for event in back.snapshot(71).events if event.kind == "interface"]
     assert texts == ["vlan2 is gone", "vlan2 is back"]
 
 
 def test_an_absent_table_and_helper_are_problems_with_remedies() -> None:
     found = problems(no_table())
-    assert found["the ruleset is not there: no set-top box gets a film"] == "nftrtsp apply"
-    assert "no pinhole helper runs: SETUP is not read and no port is opened" in found
+    assert found["the ruleset is not loaded, so no port is opened for any film"] == "run `nftrtsp apply`"
+    assert "the pinhole helper does not run, so nobody reads what boxes ask for" in found
     assert "✗ userspace helper absent" in top(helper_absent().snapshot(8))
 
 
@@ -134,9 +134,9 @@ def test_settings_that_keep_films_away_are_problems() -> None:
     house = evening()
     house.read(64, rp_filter=1, accounting=False, count=64000)
     found = problems(house)
-    assert any(text.startswith("rp_filter is 1") for text in found)
+    assert any(text.startswith("net.ipv4.conf.vlan2.rp_filter is 1") for text in found)
     assert any("counts no bytes" in text for text in found)
-    assert any("97 % full" in text for text in found)
+    assert any("holds 64000 of 65536 flows: soon" in text for text in found)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_reverse_path_filter_is_a_problem_where_doctor_says_so(
 ) -> None:
     house = evening()
     house.read(64, rp_filter=rp_filter, default_route=default_route)
-    found = [problem for problem in house.snapshot(64).problems if problem.key == "rp_filter"]
+    found = [problem for problem in house.snapshot(64).problems if problem.key == "rp-filter"]
     assert [problem.grave for problem in found] == ([] if grave is None else [grave])
 
 
@@ -203,8 +203,10 @@ def test_the_answer_of_diff(status: int, out: str, err: str, state: str, changes
 
 
 def test_the_answer_of_diff_carries_warnings() -> None:
-    out = '{"warning":{"id":"x","place":"here","message":"it drops","remedy":"mend it"}}\n'
-    assert read_answer(0, out, "", T0).warnings == (("here", "it drops", "mend it"),)
+    out = '{"warning":{"id":"x","place":"here","message":"it drops","remedy":"fix it"}}\n'
+    assert read_answer(0, out, "", T0).warnings == (("here", "it drops", "fix it"),)
+    out = out.replace("}}", ',"state":"warning"}}')
+    assert read_answer(0, out, "", T0).warnings == (("here", "it drops", "fix it", "warning"),)
 
 
 # -- the packet filter of the tap

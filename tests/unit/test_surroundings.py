@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from typing import Any
 
 import msgspec
@@ -13,8 +13,10 @@ from nftrtsp.config import HelperKind
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.tuple import Tuple
-from nftrtsp.health import environment
-from nftrtsp.health.environment import Drop, Facts
+from nftrtsp.health.facts import Drop, Surroundings
+from nftrtsp.health.other_tables import base_chains, packets
+from nftrtsp.health.surroundings import warnings
+from nftrtsp.netlink.link import Link
 from nftrtsp.ruleset import adoption, lifeline
 
 CONFIG = config.parse(
@@ -25,29 +27,32 @@ CONFIG = config.parse(
         "stb": [{"address": "192.168.1.200"}],
     }
 )
-WELL = Facts(
-    interfaces=frozenset({"lo", "br0", "vlan2"}),
-    ip_forward=1,
-    rp_filter={"all": 0, "vlan2": 0},
-    default_route=True,
-)
+LINKS: dict[str, Link | None] = {
+    "br0": Link("br0", addresses=(IPv4Interface("192.168.1.1/24"),)),
+    "vlan2": Link("vlan2", addresses=(IPv4Interface("10.214.0.2/9"),)),
+}
+WELL = Surroundings(LINKS, ip_forward=1, rp_filter=0, default_routes=frozenset({"ppp0"}), drops=())
 
 
 def found(**changed: Any) -> list[str]:
-    return [obstacle.id for obstacle in environment.judge(CONFIG, msgspec.structs.replace(WELL, **changed))]
+    return [finding.id for finding in warnings(CONFIG, msgspec.structs.replace(WELL, **changed))]
+
+
+def iptv(address: str) -> dict[str, Any]:
+    return {"links": {**LINKS, "vlan2": Link("vlan2", addresses=(IPv4Interface(address),))}}
 
 
 def test_where_all_is_well_nothing_is_said() -> None:
     assert found() == []
-    assert found(ip_forward=None, rp_filter={}) == []  # not readable is no obstacle
+    assert found(ip_forward=None, rp_filter=None) == []  # not readable is no obstacle
 
 
 def test_a_config_that_names_no_box_lets_every_host_ask_and_is_told_so() -> None:
     networks = ("192.168.1.0/24", "192.168.7.0/24")
     lan = msgspec.structs.replace(CONFIG.lan, networks=tuple(map(IPv4Network, networks)))
-    (said,) = environment.judge(msgspec.structs.replace(CONFIG, lan=lan, stb=()), WELL)
-    assert str(said) == (
-        "[[stb]]: names no set-top box, so every host of 192.168.1.0/24 and 192.168.7.0/24 can have the IPTV "
+    (said,) = warnings(msgspec.structs.replace(CONFIG, lan=lan, stb=()), WELL)
+    assert f"{said.text}; {said.remedy}" == (
+        "[[stb]] names no set-top box, so every host of 192.168.1.0/24 and 192.168.7.0/24 can have the IPTV "
         "side let in to itself, and take a port before the box that needs it; name the boxes, and only they "
         "can"
     )
@@ -56,16 +61,15 @@ def test_a_config_that_names_no_box_lets_every_host_ask_and_is_told_so() -> None
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"interfaces": frozenset({"lo", "br0"})}, ["interface"]),
-        ({"interfaces": frozenset({"lo"})}, ["interface", "interface"]),
+        ({"links": {**LINKS, "vlan2": None}}, ["interface"]),
+        ({"links": {"br0": None, "vlan2": None}}, ["interface", "interface"]),
+        ({"links": {**LINKS, "vlan2": Link("vlan2")}}, ["no-address"]),
         ({"ip_forward": 0}, ["ip-forward"]),
-        ({"iptv": "10.214.0.2/9"}, []),
-        ({"iptv": "192.168.1.7/24"}, ["lan-overlap"]),
-        ({"iptv": "192.168.200.7/16"}, ["lan-overlap"]),
-        ({"rp_filter": {"all": 1, "vlan2": 0}}, ["rp-filter"]),
-        ({"rp_filter": {"all": 0, "vlan2": 1}}, ["rp-filter"]),
-        ({"rp_filter": {"all": 2, "vlan2": 0}}, []),
-        ({"rp_filter": {"all": 2, "vlan2": 0}, "default_route": False}, ["rp-filter"]),
+        (iptv("192.168.1.7/24"), ["lan-overlap"]),
+        (iptv("192.168.200.7/16"), ["lan-overlap"]),
+        ({"rp_filter": 1}, ["rp-filter"]),
+        ({"rp_filter": 2}, []),
+        ({"rp_filter": 2, "default_routes": frozenset()}, ["rp-filter"]),
         ({"uncounted_flowtables": ("flowtable inet fw4 ft",)}, ["flowtable"]),
         (
             {"drops": (Drop("ip", "filter", "FORWARD", "forward", "policy drop", ("films",)),)},
@@ -83,14 +87,14 @@ def test_each_obstacle_is_found(changed: dict[str, Any], expected: list[str]) ->
 )
 def test_the_remedy_speaks_the_language_of_the_chains_owner(table: str, words: str) -> None:
     drop = Drop("inet", table, "forward", "forward", "reject", ("RTSP", "films", "live TV"))
-    (obstacle,) = environment.judge(CONFIG, msgspec.structs.replace(WELL, drops=(drop,)))
+    (obstacle,) = warnings(CONFIG, msgspec.structs.replace(WELL, drops=(drop,)))
     assert words in obstacle.remedy
-    assert "drops RTSP, films and live TV on forward (`reject`)" in str(obstacle)
+    assert "drops RTSP, films and live TV on forward (`reject`)" in obstacle.message
 
 
 def test_films_are_related_with_a_helper_and_translated_with_pinholes() -> None:
     def film(kind: HelperKind) -> tuple[str, str]:
-        (packet,) = (packet for _, packet in environment.packets(CONFIG, kind) if packet.title == "films")
+        (packet,) = (packet for _, packet in packets(CONFIG, kind) if packet.title == "films")
         return packet.state, packet.status
 
     assert film(HelperKind.PINHOLE) == ("new", "dnat")
@@ -107,7 +111,7 @@ def test_base_chains_of_others_on_forward_and_input_are_found() -> None:
         '\tchain d {\n\t\tcomment "x"\n'
         "\t\ttype filter hook input priority filter + 10; policy drop;\n\t}\n}\n"
     )
-    assert list(environment.base_chains(listing)) == [("ip", "y", "d", "input", "drop")]
+    assert list(base_chains(listing)) == [("ip", "y", "d", "input", "drop")]
 
 
 def flow(src: str, dport: int, back_to: str, helper: str | None = None) -> Flow:
