@@ -234,7 +234,7 @@ def make_ready(kind: str, config: Config) -> None:
     from nftrtsp.config import HelperKind
 
     if kind == HelperKind.USERSPACE:
-        from nftrtsp.helper.userspace import registry as cthelper
+        from nftrtsp.helper.userspace import cthelper
 
         cthelper.prepare(config)
 

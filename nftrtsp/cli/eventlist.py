@@ -15,11 +15,11 @@ from nftrtsp.cli.columns import INDENT, Cell
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.flowlist import pause_of
 from nftrtsp.conntrack.event import Event, EventType
+from nftrtsp.conntrack.flow_table import FlowTable
 from nftrtsp.conntrack.history import FlowHistory
 from nftrtsp.conntrack.record import of_event, of_expectation, protocol_text
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.conntrack.subscription import Subscription
-from nftrtsp.conntrack.table import Table
 from nftrtsp.errors import NftrtspError
 from nftrtsp.helper import publish
 from nftrtsp.terminal import TERMINAL, Channel, hung, json_line
@@ -125,7 +125,7 @@ def _everything() -> Iterator[Event | Line | None]:
 
 def _iptv(config: Config) -> Iterator[Event | Line | None]:
     """Yield what concerns IPTV, from a table that notices what the kernel does not tell."""
-    with Table(config) as table:
+    with FlowTable(config) as table:
         table.poll(0)
         yield from _joined(table.fileno(), lambda: table.poll(0))
 

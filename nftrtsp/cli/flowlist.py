@@ -16,7 +16,7 @@ from nftrtsp.terminal import TERMINAL, json_line
 if TYPE_CHECKING:
     from nftrtsp.config import Config
     from nftrtsp.conntrack.flow import Flow
-    from nftrtsp.conntrack.table import Rate
+    from nftrtsp.conntrack.flow_table import Rate
 
 HEAD = ("STB", "ROLE", "SERVER", ">PORT", "PROTO", ">BYTES", ">AGE", "MEANING")
 _STYLES = {words.Activity.PLAYING: "good", words.Activity.PAUSED: "warn", words.Activity.UNKNOWN: ""}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from nftrtsp import figures
 from nftrtsp.cli.flowlist import flow_rows
 from nftrtsp.cli.ways import way_rows, ways
+from nftrtsp.conntrack.flow_table import FlowTable
 from nftrtsp.conntrack.record import of_flow
-from nftrtsp.conntrack.table import Table
 from nftrtsp.terminal import TERMINAL, json_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CLEAR = "\x1b[H\x1b[J"
 
 def watch_flows(config: Config, *, everything: bool, as_json: bool) -> None:
     """Show the flows anew each second, with their rates."""
-    with Table(config, everything=everything) as table:
+    with FlowTable(config, everything=everything) as table:
 
         def picture() -> Iterator[str]:
             pairs = table.parts()
@@ -42,14 +42,14 @@ def watch_flows(config: Config, *, everything: bool, as_json: bool) -> None:
         _watch(table, picture, as_json=as_json)
 
 
-def _rate(table: Table, flow_id: int) -> float | None:
+def _rate(table: FlowTable, flow_id: int) -> float | None:
     rate = table.rates.get(flow_id)
     return None if rate is None else rate.bytes
 
 
 def watch_ways(config: Config, *, everything: bool, as_json: bool) -> None:
     """Show the ways open anew each second."""
-    with Table(config) as table:
+    with FlowTable(config) as table:
 
         def picture() -> Iterator[str]:
             found = ways(table.expectations(), table.roles, everything=everything)
@@ -61,7 +61,7 @@ def watch_ways(config: Config, *, everything: bool, as_json: bool) -> None:
         _watch(table, picture, as_json=as_json)
 
 
-def _watch(table: Table, picture: Callable[[], Iterable[str]], *, as_json: bool) -> None:
+def _watch(table: FlowTable, picture: Callable[[], Iterable[str]], *, as_json: bool) -> None:
     out = TERMINAL.out
     screen = out.moves and not as_json
     table.poll(0)

@@ -9,7 +9,7 @@ import sys
 
 import msgspec
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack import attribute
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import AF_INET, AF_INET6, Tuple, encode_addresses
 from nftrtsp.netlink import wire
@@ -86,22 +86,22 @@ def _match(kind: int, value: Match | None) -> tuple[bytes, int]:
     bits, proto = 0, []
     src = value.src if len(value.src) == 4 else b""
     dst = value.dst if len(value.dst) == 4 else b""
-    bits |= cta.FILTER_IP_SRC if src else 0
-    bits |= cta.FILTER_IP_DST if dst else 0
+    bits |= attribute.FILTER_IP_SRC if src else 0
+    bits |= attribute.FILTER_IP_DST if dst else 0
     if value.proto is not None:
-        bits |= cta.FILTER_PROTO_NUM
-        proto.append(wire.u8(cta.CTA_PROTO_NUM, value.proto))
+        bits |= attribute.FILTER_PROTO_NUM
+        proto.append(wire.u8(attribute.CTA_PROTO_NUM, value.proto))
         if value.sport is not None:
-            bits |= cta.FILTER_PROTO_SRC_PORT
-            proto.append(wire.be16(cta.CTA_PROTO_SRC_PORT, value.sport))
+            bits |= attribute.FILTER_PROTO_SRC_PORT
+            proto.append(wire.be16(attribute.CTA_PROTO_SRC_PORT, value.sport))
         if value.dport is not None:
-            bits |= cta.FILTER_PROTO_DST_PORT
-            proto.append(wire.be16(cta.CTA_PROTO_DST_PORT, value.dport))
+            bits |= attribute.FILTER_PROTO_DST_PORT
+            proto.append(wire.be16(attribute.CTA_PROTO_DST_PORT, value.dport))
     if not bits:
         return b"", 0
     parts = [encode_addresses(src, dst)] if src or dst else []
     if proto:
-        parts.append(wire.nested(cta.CTA_TUPLE_PROTO, *proto))
+        parts.append(wire.nested(attribute.CTA_TUPLE_PROTO, *proto))
     return wire.nested(kind, *parts), bits
 
 
@@ -109,29 +109,31 @@ def dump_flows(wanted: DumpFilter, *, sequence: int, tuples: bool = True) -> byt
     """Return the request for a dump; ``tuples`` False leaves the tuple filter out, for kernels without it."""
     payload = b""
     if wanted.mark is not None:
-        payload += wire.be32(cta.CTA_MARK, wanted.mark[0]) + wire.be32(cta.CTA_MARK_MASK, wanted.mark[1])
+        payload += wire.be32(attribute.CTA_MARK, wanted.mark[0]) + wire.be32(
+            attribute.CTA_MARK_MASK, wanted.mark[1]
+        )
     if wanted.status is not None:
-        payload += wire.be32(cta.CTA_STATUS, wanted.status[0])
-        payload += wire.be32(cta.CTA_STATUS_MASK, wanted.status[1])
+        payload += wire.be32(attribute.CTA_STATUS, wanted.status[0])
+        payload += wire.be32(attribute.CTA_STATUS_MASK, wanted.status[1])
     if wanted.zone is not None:
-        payload += wire.be16(cta.CTA_ZONE, wanted.zone)
+        payload += wire.be16(attribute.CTA_ZONE, wanted.zone)
     family = wanted.family
     if tuples:
-        orig, orig_bits = _match(cta.CTA_TUPLE_ORIG, wanted.orig)
-        reply, reply_bits = _match(cta.CTA_TUPLE_REPLY, wanted.reply)
+        orig, orig_bits = _match(attribute.CTA_TUPLE_ORIG, wanted.orig)
+        reply, reply_bits = _match(attribute.CTA_TUPLE_REPLY, wanted.reply)
         if orig_bits or reply_bits:
             flags = [
                 wire.attribute(kind, bits.to_bytes(4, sys.byteorder))
                 for kind, bits in (
-                    (cta.CTA_FILTER_ORIG_FLAGS, orig_bits),
-                    (cta.CTA_FILTER_REPLY_FLAGS, reply_bits),
+                    (attribute.CTA_FILTER_ORIG_FLAGS, orig_bits),
+                    (attribute.CTA_FILTER_REPLY_FLAGS, reply_bits),
                 )
             ]
-            payload += orig + reply + wire.nested(cta.CTA_FILTER, *flags)
+            payload += orig + reply + wire.nested(attribute.CTA_FILTER, *flags)
             family = family or _family(wanted)
     return wire.message(
         wire.NFNL_SUBSYS_CTNETLINK,
-        cta.IPCTNL_MSG_CT_GET,
+        attribute.IPCTNL_MSG_CT_GET,
         wire.NLM_F_DUMP,
         payload,
         sequence=sequence,

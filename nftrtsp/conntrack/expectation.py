@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack import attribute
 from nftrtsp.conntrack.tuple import Tuple, decode_tuple, encode_tuple
 from nftrtsp.errors import MalformedError
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import number, spans, string
 
-EXPECT_NEW = wire.NFNL_SUBSYS_CTNETLINK_EXP << 8 | cta.IPCTNL_MSG_EXP_NEW
-EXPECT_DELETE = wire.NFNL_SUBSYS_CTNETLINK_EXP << 8 | cta.IPCTNL_MSG_EXP_DELETE
+EXPECT_NEW = wire.NFNL_SUBSYS_CTNETLINK_EXP << 8 | attribute.IPCTNL_MSG_EXP_NEW
+EXPECT_DELETE = wire.NFNL_SUBSYS_CTNETLINK_EXP << 8 | attribute.IPCTNL_MSG_EXP_DELETE
 
 
 class ExpectationNat(msgspec.Struct, frozen=True, gc=False):
@@ -54,30 +54,30 @@ def decode_expectation(data: bytes, family: int, start: int, end: int) -> Expect
     """Decode the attributes ``data[start:end]`` of a message of the expectation subsystem."""
     found = spans(data, start, end)
     try:
-        awaited = decode_tuple(data, found[cta.CTA_EXPECT_TUPLE])
-        mask = decode_tuple(data, found[cta.CTA_EXPECT_MASK])
-        master = decode_tuple(data, found[cta.CTA_EXPECT_MASTER])
+        awaited = decode_tuple(data, found[attribute.CTA_EXPECT_TUPLE])
+        mask = decode_tuple(data, found[attribute.CTA_EXPECT_MASK])
+        master = decode_tuple(data, found[attribute.CTA_EXPECT_MASTER])
     except KeyError as error:
         raise MalformedError(f"an expectation without attribute {error}") from None
     nat = None
-    if cta.CTA_EXPECT_NAT in found:
-        inner = spans(data, *found[cta.CTA_EXPECT_NAT])
-        if cta.CTA_EXPECT_NAT_TUPLE in inner:
-            direction = number(data, inner, cta.CTA_EXPECT_NAT_DIR, 4) or 0
-            nat = ExpectationNat(direction, decode_tuple(data, inner[cta.CTA_EXPECT_NAT_TUPLE]))
+    if attribute.CTA_EXPECT_NAT in found:
+        inner = spans(data, *found[attribute.CTA_EXPECT_NAT])
+        if attribute.CTA_EXPECT_NAT_TUPLE in inner:
+            direction = number(data, inner, attribute.CTA_EXPECT_NAT_DIR, 4) or 0
+            nat = ExpectationNat(direction, decode_tuple(data, inner[attribute.CTA_EXPECT_NAT_TUPLE]))
     return Expectation(
         family,
         awaited,
         mask,
         master,
-        number(data, found, cta.CTA_EXPECT_TIMEOUT, 4) or 0,
-        number(data, found, cta.CTA_EXPECT_ID, 4) or 0,
-        number(data, found, cta.CTA_EXPECT_CLASS, 4) or 0,
-        number(data, found, cta.CTA_EXPECT_FLAGS, 4) or 0,
+        number(data, found, attribute.CTA_EXPECT_TIMEOUT, 4) or 0,
+        number(data, found, attribute.CTA_EXPECT_ID, 4) or 0,
+        number(data, found, attribute.CTA_EXPECT_CLASS, 4) or 0,
+        number(data, found, attribute.CTA_EXPECT_FLAGS, 4) or 0,
         nat,
-        string(data, found, cta.CTA_EXPECT_FN),
-        string(data, found, cta.CTA_EXPECT_HELP_NAME),
-        number(data, found, cta.CTA_EXPECT_ZONE, 2) or 0,
+        string(data, found, attribute.CTA_EXPECT_FN),
+        string(data, found, attribute.CTA_EXPECT_HELP_NAME),
+        number(data, found, attribute.CTA_EXPECT_ZONE, 2) or 0,
     )
 
 
@@ -85,7 +85,7 @@ def dump_expectations(*, sequence: int, family: int = 0) -> bytes:
     """Return the request for all expectations."""
     return wire.message(
         wire.NFNL_SUBSYS_CTNETLINK_EXP,
-        cta.IPCTNL_MSG_EXP_GET,
+        attribute.IPCTNL_MSG_EXP_GET,
         wire.NLM_F_DUMP,
         sequence=sequence,
         family=family,
@@ -97,27 +97,29 @@ def create_expectation(value: Expectation, *, sequence: int, replace: bool = Fal
 
     The kernel ignores the timeout at creation and takes the helper's policy; a second request sets it.
     """
-    payload = encode_tuple(cta.CTA_EXPECT_MASTER, value.master)
-    payload += encode_tuple(cta.CTA_EXPECT_TUPLE, value.tuple)
-    payload += encode_tuple(cta.CTA_EXPECT_MASK, value.mask)
-    payload += wire.be32(cta.CTA_EXPECT_TIMEOUT, value.timeout)
-    payload += wire.be32(cta.CTA_EXPECT_FLAGS, value.flags) + wire.be32(cta.CTA_EXPECT_CLASS, value.class_)
+    payload = encode_tuple(attribute.CTA_EXPECT_MASTER, value.master)
+    payload += encode_tuple(attribute.CTA_EXPECT_TUPLE, value.tuple)
+    payload += encode_tuple(attribute.CTA_EXPECT_MASK, value.mask)
+    payload += wire.be32(attribute.CTA_EXPECT_TIMEOUT, value.timeout)
+    payload += wire.be32(attribute.CTA_EXPECT_FLAGS, value.flags) + wire.be32(
+        attribute.CTA_EXPECT_CLASS, value.class_
+    )
     if value.helper:
-        payload += wire.text(cta.CTA_EXPECT_HELP_NAME, value.helper)
+        payload += wire.text(attribute.CTA_EXPECT_HELP_NAME, value.helper)
     if value.zone:
-        payload += wire.be16(cta.CTA_EXPECT_ZONE, value.zone)
+        payload += wire.be16(attribute.CTA_EXPECT_ZONE, value.zone)
     if value.nat is not None:
         payload += wire.nested(
-            cta.CTA_EXPECT_NAT,
-            wire.be32(cta.CTA_EXPECT_NAT_DIR, value.nat.direction),
-            encode_tuple(cta.CTA_EXPECT_NAT_TUPLE, value.nat.tuple),
+            attribute.CTA_EXPECT_NAT,
+            wire.be32(attribute.CTA_EXPECT_NAT_DIR, value.nat.direction),
+            encode_tuple(attribute.CTA_EXPECT_NAT_TUPLE, value.nat.tuple),
         )
     if value.function:
-        payload += wire.text(cta.CTA_EXPECT_FN, value.function)
+        payload += wire.text(attribute.CTA_EXPECT_FN, value.function)
     flags = wire.NLM_F_ACK | wire.NLM_F_CREATE | (0 if replace else wire.NLM_F_EXCL)
     return wire.message(
         wire.NFNL_SUBSYS_CTNETLINK_EXP,
-        cta.IPCTNL_MSG_EXP_NEW,
+        attribute.IPCTNL_MSG_EXP_NEW,
         flags,
         payload,
         sequence=sequence,
@@ -127,14 +129,14 @@ def create_expectation(value: Expectation, *, sequence: int, replace: bool = Fal
 
 def delete_expectation(value: Expectation, *, sequence: int) -> bytes:
     """Return the request that deletes the expectation with the tuple, id and zone of ``value``."""
-    payload = encode_tuple(cta.CTA_EXPECT_TUPLE, value.tuple)
+    payload = encode_tuple(attribute.CTA_EXPECT_TUPLE, value.tuple)
     if value.id:
-        payload += wire.be32(cta.CTA_EXPECT_ID, value.id)
+        payload += wire.be32(attribute.CTA_EXPECT_ID, value.id)
     if value.zone:
-        payload += wire.be16(cta.CTA_EXPECT_ZONE, value.zone)
+        payload += wire.be16(attribute.CTA_EXPECT_ZONE, value.zone)
     return wire.message(
         wire.NFNL_SUBSYS_CTNETLINK_EXP,
-        cta.IPCTNL_MSG_EXP_DELETE,
+        attribute.IPCTNL_MSG_EXP_DELETE,
         wire.NLM_F_ACK,
         payload,
         sequence=sequence,

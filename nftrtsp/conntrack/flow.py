@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import msgspec
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack import attribute
 from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple, decode_tuple, encode_tuple, tuple_family
 from nftrtsp.errors import MalformedError
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import NFNL_SUBSYS_CTNETLINK, Spans, number, raw, spans, string
 
-FLOW_NEW = NFNL_SUBSYS_CTNETLINK << 8 | cta.IPCTNL_MSG_CT_NEW
-FLOW_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | cta.IPCTNL_MSG_CT_DELETE
+FLOW_NEW = NFNL_SUBSYS_CTNETLINK << 8 | attribute.IPCTNL_MSG_CT_NEW
+FLOW_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | attribute.IPCTNL_MSG_CT_DELETE
 
 IPS_EXPECTED = 1 << 0
 IPS_SEEN_REPLY = 1 << 1
@@ -168,36 +168,36 @@ def decode_flow(data: bytes, family: int, start: int, end: int) -> Flow:
     """Decode the attributes ``data[start:end]`` of a message of the conntrack subsystem."""
     found = spans(data, start, end)
     try:
-        orig = decode_tuple(data, found[cta.CTA_TUPLE_ORIG])
-        reply = decode_tuple(data, found[cta.CTA_TUPLE_REPLY])
+        orig = decode_tuple(data, found[attribute.CTA_TUPLE_ORIG])
+        reply = decode_tuple(data, found[attribute.CTA_TUPLE_REPLY])
     except KeyError as error:
         raise MalformedError(f"a flow without attribute {error}") from None
-    master = found.get(cta.CTA_TUPLE_MASTER)
-    helper = spans(data, *found.get(cta.CTA_HELP, (0, 0)))
-    context = spans(data, *found.get(cta.CTA_SECCTX, (0, 0)))
-    protoinfo = raw(data, found, cta.CTA_PROTOINFO)
+    master = found.get(attribute.CTA_TUPLE_MASTER)
+    helper = spans(data, *found.get(attribute.CTA_HELP, (0, 0)))
+    context = spans(data, *found.get(attribute.CTA_SECCTX, (0, 0)))
+    protoinfo = raw(data, found, attribute.CTA_PROTOINFO)
     begun, ended = _timestamps(data, found)
     return Flow(
         family,
         orig,
         reply,
-        number(data, found, cta.CTA_ID, 4) or 0,
-        number(data, found, cta.CTA_STATUS, 4),
-        number(data, found, cta.CTA_TIMEOUT, 4),
-        number(data, found, cta.CTA_MARK, 4) or 0,
-        number(data, found, cta.CTA_ZONE, 2) or 0,
-        raw(data, found, cta.CTA_LABELS),
-        string(data, helper, cta.CTA_HELP_NAME),
-        raw(data, helper, cta.CTA_HELP_INFO),
+        number(data, found, attribute.CTA_ID, 4) or 0,
+        number(data, found, attribute.CTA_STATUS, 4),
+        number(data, found, attribute.CTA_TIMEOUT, 4),
+        number(data, found, attribute.CTA_MARK, 4) or 0,
+        number(data, found, attribute.CTA_ZONE, 2) or 0,
+        raw(data, found, attribute.CTA_LABELS),
+        string(data, helper, attribute.CTA_HELP_NAME),
+        raw(data, helper, attribute.CTA_HELP_INFO),
         decode_tuple(data, master) if master else None,
-        _counters(data, found, cta.CTA_COUNTERS_ORIG),
-        _counters(data, found, cta.CTA_COUNTERS_REPLY),
+        _counters(data, found, attribute.CTA_COUNTERS_ORIG),
+        _counters(data, found, attribute.CTA_COUNTERS_REPLY),
         begun,
         ended,
         protoinfo,
         protocol_state(protoinfo) if protoinfo and orig.proto == IPPROTO_TCP else None,
-        string(data, context, cta.CTA_SECCTX_NAME),
-        number(data, found, cta.CTA_USE, 4),
+        string(data, context, attribute.CTA_SECCTX_NAME),
+        number(data, found, attribute.CTA_USE, 4),
     )
 
 
@@ -207,42 +207,46 @@ def _counters(data: bytes, found: Spans, kind: int) -> Counters | None:
         return None
     inner = spans(data, *span)
     return Counters(
-        number(data, inner, cta.CTA_COUNTERS_PACKETS, 8) or 0,
-        number(data, inner, cta.CTA_COUNTERS_BYTES, 8) or 0,
+        number(data, inner, attribute.CTA_COUNTERS_PACKETS, 8) or 0,
+        number(data, inner, attribute.CTA_COUNTERS_BYTES, 8) or 0,
     )
 
 
 def protocol_state(protoinfo: bytes) -> int | None:
     """Return the state number in the payload of CTA_PROTOINFO (TCP, SCTP or DCCP), or None."""
     for span in spans(protoinfo, 0, len(protoinfo)).values():
-        return number(protoinfo, spans(protoinfo, *span), cta.CTA_PROTOINFO_STATE, 1)
+        return number(protoinfo, spans(protoinfo, *span), attribute.CTA_PROTOINFO_STATE, 1)
     return None
 
 
 def _timestamps(data: bytes, found: Spans) -> tuple[int | None, int | None]:
-    inner = spans(data, *found.get(cta.CTA_TIMESTAMP, (0, 0)))
+    inner = spans(data, *found.get(attribute.CTA_TIMESTAMP, (0, 0)))
     return (
-        number(data, inner, cta.CTA_TIMESTAMP_START, 8),
-        number(data, inner, cta.CTA_TIMESTAMP_STOP, 8),
+        number(data, inner, attribute.CTA_TIMESTAMP_START, 8),
+        number(data, inner, attribute.CTA_TIMESTAMP_STOP, 8),
     )
 
 
 def get_flow(orig: Tuple, *, sequence: int, zone: int = 0) -> bytes:
     """Return the request for the one flow whose original direction is ``orig``."""
-    return _one(cta.IPCTNL_MSG_CT_GET, orig, b"", sequence, zone)
+    return _one(attribute.IPCTNL_MSG_CT_GET, orig, b"", sequence, zone)
 
 
 def delete_flow(orig: Tuple, *, sequence: int, zone: int = 0, flow_id: int = 0) -> bytes:
     """Return the request that deletes one flow; with ``flow_id`` only if it still is that very flow."""
     return _one(
-        cta.IPCTNL_MSG_CT_DELETE, orig, wire.be32(cta.CTA_ID, flow_id) if flow_id else b"", sequence, zone
+        attribute.IPCTNL_MSG_CT_DELETE,
+        orig,
+        wire.be32(attribute.CTA_ID, flow_id) if flow_id else b"",
+        sequence,
+        zone,
     )
 
 
 def _one(command: int, orig: Tuple, more: bytes, sequence: int, zone: int) -> bytes:
-    payload = encode_tuple(cta.CTA_TUPLE_ORIG, orig) + more
+    payload = encode_tuple(attribute.CTA_TUPLE_ORIG, orig) + more
     if zone:
-        payload += wire.be16(cta.CTA_ZONE, zone)
+        payload += wire.be16(attribute.CTA_ZONE, zone)
     return wire.message(
         wire.NFNL_SUBSYS_CTNETLINK,
         command,

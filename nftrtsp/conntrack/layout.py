@@ -20,7 +20,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack import attribute
 from nftrtsp.conntrack.event import EventType, event_type
 from nftrtsp.conntrack.flow import Counters, Flow, decode_flow
 from nftrtsp.conntrack.tuple import IPPROTO_TCP, KNOWN_PROTOCOLS, Tuple
@@ -40,35 +40,39 @@ _FLOW = {
     for name in Flow.__struct_fields__[3:]
 }
 
-_TUPLES = {cta.CTA_TUPLE_ORIG: "orig", cta.CTA_TUPLE_REPLY: "reply", cta.CTA_TUPLE_MASTER: "master"}
+_TUPLES = {
+    attribute.CTA_TUPLE_ORIG: "orig",
+    attribute.CTA_TUPLE_REPLY: "reply",
+    attribute.CTA_TUPLE_MASTER: "master",
+}
 _BOTH_COUNTERS = {
-    cta.CTA_COUNTERS_ORIG: "counters_orig",
-    cta.CTA_COUNTERS_REPLY: "counters_reply",
+    attribute.CTA_COUNTERS_ORIG: "counters_orig",
+    attribute.CTA_COUNTERS_REPLY: "counters_reply",
 }
 _NUMBERS = {
-    cta.CTA_STATUS: ("status", "I"),
-    cta.CTA_TIMEOUT: ("timeout", "I"),
-    cta.CTA_MARK: ("mark", "I"),
-    cta.CTA_ID: ("id", "I"),
-    cta.CTA_USE: ("use", "I"),
-    cta.CTA_ZONE: ("zone", "H"),
+    attribute.CTA_STATUS: ("status", "I"),
+    attribute.CTA_TIMEOUT: ("timeout", "I"),
+    attribute.CTA_MARK: ("mark", "I"),
+    attribute.CTA_ID: ("id", "I"),
+    attribute.CTA_USE: ("use", "I"),
+    attribute.CTA_ZONE: ("zone", "H"),
 }
 _ADDRESSES = {
-    cta.CTA_IP_V4_SRC: ("src", "4s"),
-    cta.CTA_IP_V4_DST: ("dst", "4s"),
-    cta.CTA_IP_V6_SRC: ("src", "16s"),
-    cta.CTA_IP_V6_DST: ("dst", "16s"),
+    attribute.CTA_IP_V4_SRC: ("src", "4s"),
+    attribute.CTA_IP_V4_DST: ("dst", "4s"),
+    attribute.CTA_IP_V6_SRC: ("src", "16s"),
+    attribute.CTA_IP_V6_DST: ("dst", "16s"),
 }
 _PORTS = {
-    cta.CTA_PROTO_NUM: ("proto", "B"),
-    cta.CTA_PROTO_SRC_PORT: ("sport", "H"),
-    cta.CTA_PROTO_DST_PORT: ("dport", "H"),
-    cta.CTA_PROTO_ICMP_ID: ("icmp_id", "H"),
-    cta.CTA_PROTO_ICMP_TYPE: ("icmp_type", "B"),
-    cta.CTA_PROTO_ICMP_CODE: ("icmp_code", "B"),
-    cta.CTA_PROTO_ICMPV6_ID: ("icmp_id", "H"),
-    cta.CTA_PROTO_ICMPV6_TYPE: ("icmp_type", "B"),
-    cta.CTA_PROTO_ICMPV6_CODE: ("icmp_code", "B"),
+    attribute.CTA_PROTO_NUM: ("proto", "B"),
+    attribute.CTA_PROTO_SRC_PORT: ("sport", "H"),
+    attribute.CTA_PROTO_DST_PORT: ("dport", "H"),
+    attribute.CTA_PROTO_ICMP_ID: ("icmp_id", "H"),
+    attribute.CTA_PROTO_ICMP_TYPE: ("icmp_type", "B"),
+    attribute.CTA_PROTO_ICMP_CODE: ("icmp_code", "B"),
+    attribute.CTA_PROTO_ICMPV6_ID: ("icmp_id", "H"),
+    attribute.CTA_PROTO_ICMPV6_TYPE: ("icmp_type", "B"),
+    attribute.CTA_PROTO_ICMPV6_CODE: ("icmp_code", "B"),
 }
 
 
@@ -123,17 +127,20 @@ class _Learner:
                 self._tuple(_TUPLES[kind], start, end)
             elif kind in _BOTH_COUNTERS:
                 self._counters(_BOTH_COUNTERS[kind], start, end)
-            elif kind == cta.CTA_LABELS:
+            elif kind == attribute.CTA_LABELS:
                 self._place("", "labels", start, f"{end - start}s")
-            elif kind == cta.CTA_TIMESTAMP:
+            elif kind == attribute.CTA_TIMESTAMP:
                 self._numbers(
-                    "", start, end, {cta.CTA_TIMESTAMP_START: "start", cta.CTA_TIMESTAMP_STOP: "stop"}
+                    "",
+                    start,
+                    end,
+                    {attribute.CTA_TIMESTAMP_START: "start", attribute.CTA_TIMESTAMP_STOP: "stop"},
                 )
-            elif kind == cta.CTA_PROTOINFO:
+            elif kind == attribute.CTA_PROTOINFO:
                 self._protoinfo(start, end)
-            elif kind == cta.CTA_HELP:
+            elif kind == attribute.CTA_HELP:
                 self._helper(start, end)
-            elif kind == cta.CTA_SECCTX:
+            elif kind == attribute.CTA_SECCTX:
                 self._keep(start, end)
                 self.constants["", "secctx"] = self.flow.secctx
 
@@ -145,25 +152,28 @@ class _Learner:
     def _counters(self, part: str, start: int, end: int) -> None:
         self.parts.append(part)
         self._numbers(
-            part, start, end, {cta.CTA_COUNTERS_PACKETS: "packets", cta.CTA_COUNTERS_BYTES: "bytes"}
+            part,
+            start,
+            end,
+            {attribute.CTA_COUNTERS_PACKETS: "packets", attribute.CTA_COUNTERS_BYTES: "bytes"},
         )
 
     def _tuple(self, part: str, start: int, end: int) -> None:
         self.parts.append(part)
         for kind, (first, last) in self._attributes(start, end).items():
-            if kind == cta.CTA_TUPLE_IP:
+            if kind == attribute.CTA_TUPLE_IP:
                 for inner, (at, _) in self._attributes(first, last).items():
                     if inner in _ADDRESSES:
                         self._place(part, _ADDRESSES[inner][0], at, _ADDRESSES[inner][1])
-            elif kind == cta.CTA_TUPLE_PROTO:
+            elif kind == attribute.CTA_TUPLE_PROTO:
                 self._protocol(part, first, last)
-            elif kind == cta.CTA_TUPLE_ZONE:
+            elif kind == attribute.CTA_TUPLE_ZONE:
                 self._place(part, "zone", first, "H")
 
     def _protocol(self, part: str, start: int, end: int) -> None:
         told: Tuple = getattr(self.flow, part)
         for inner, (at, _) in self._attributes(start, end).items():
-            if inner == cta.CTA_PROTO_NUM:
+            if inner == attribute.CTA_PROTO_NUM:
                 self._keep(at, at + 1)  # what else there is, and what it means, depends on it
             if inner in _PORTS:
                 self._place(part, _PORTS[inner][0], at, _PORTS[inner][1])
@@ -178,16 +188,16 @@ class _Learner:
             return
         for first, last in list(self._attributes(start, end).values())[:1]:
             for kind, (at, _) in self._attributes(first, last).items():
-                if kind == cta.CTA_PROTOINFO_STATE:
+                if kind == attribute.CTA_PROTOINFO_STATE:
                     self._keep(at, at + 1)
         self.constants["", "tcp_state"] = self.flow.tcp_state
 
     def _helper(self, start: int, end: int) -> None:
         for kind, (first, last) in self._attributes(start, end).items():
-            if kind == cta.CTA_HELP_NAME:
+            if kind == attribute.CTA_HELP_NAME:
                 self._keep(first, last)
                 self.constants["", "helper"] = self.flow.helper
-            elif kind == cta.CTA_HELP_INFO:
+            elif kind == attribute.CTA_HELP_INFO:
                 self._place("", "helper_info", first, f"{last - first}s")
 
 

@@ -26,7 +26,7 @@ from nftrtsp.conntrack.expectation import (
 from nftrtsp.conntrack.flow import FLOW_NEW, Flow, decode_flow, delete_flow, get_flow
 from nftrtsp.conntrack.tuple import AF_INET, AF_INET6, Tuple
 from nftrtsp.errors import KernelError
-from nftrtsp.netlink.socket import Questions
+from nftrtsp.netlink.socket import RequestSocket
 from nftrtsp.netlink.wire import HEADER_SIZE
 
 EVERYTHING = DumpFilter()
@@ -36,7 +36,7 @@ class Conntrack:
     """Questions to conntrack: dump, get, delete, create. One request at a time."""
 
     def __init__(self) -> None:
-        self._questions = Questions("conntrack")
+        self._requests = RequestSocket("conntrack")
         self._decoder = Decoder()
 
     def __enter__(self) -> Self:
@@ -47,7 +47,7 @@ class Conntrack:
 
     def close(self) -> None:
         """Close the socket. A dump that is under way ends with it."""
-        self._questions.close()
+        self._requests.close()
 
     def dump_flows(self, wanted: DumpFilter | None = None) -> Iterator[Flow]:
         """Yield the flows that ``wanted`` accepts, filtered in the kernel where it can and here again."""
@@ -56,7 +56,7 @@ class Conntrack:
             for family in (AF_INET, AF_INET6):
                 yield from self.dump_flows(msgspec.structs.replace(wanted, family=family))
             return
-        ask = dump_flows(wanted, sequence=self._questions.number())
+        ask = dump_flows(wanted, sequence=self._requests.number())
         try:
             yield from self._flows(ask, wanted)
         except KernelError as error:
@@ -66,12 +66,10 @@ class Conntrack:
                 errno.EINVAL,
             ):
                 raise
-            yield from self._flows(
-                dump_flows(wanted, sequence=self._questions.number(), tuples=False), wanted
-            )
+            yield from self._flows(dump_flows(wanted, sequence=self._requests.number(), tuples=False), wanted)
 
     def _flows(self, ask: bytes, wanted: DumpFilter) -> Iterator[Flow]:
-        questions, decoder = self._questions, self._decoder
+        questions, decoder = self._requests, self._decoder
         number, what, ended = questions.last, "listing flows", False
         questions.send(ask, what)
         while not ended:
@@ -88,10 +86,10 @@ class Conntrack:
 
     def get_flow(self, orig: Tuple, *, zone: int = 0) -> Flow | None:
         """Return the flow whose original direction is ``orig``, or None. Costs one hash look-up."""
-        ask = get_flow(orig, sequence=self._questions.number(), zone=zone)
+        ask = get_flow(orig, sequence=self._requests.number(), zone=zone)
         found = None
         try:
-            for data, kind, family, start, end in self._questions.ask(ask, "looking for a flow"):
+            for data, kind, family, start, end in self._requests.ask(ask, "looking for a flow"):
                 if kind == FLOW_NEW:
                     found = decode_flow(data, family, start, end)
         except KernelError as error:
@@ -101,13 +99,13 @@ class Conntrack:
 
     def delete_flow(self, flow: Flow) -> bool:
         """Delete ``flow``, and only it (by its id); return whether it was still there."""
-        ask = delete_flow(flow.orig, sequence=self._questions.number(), zone=flow.zone, flow_id=flow.id)
+        ask = delete_flow(flow.orig, sequence=self._requests.number(), zone=flow.zone, flow_id=flow.id)
         return self._order(ask, "deleting a flow")
 
     def dump_expectations(self) -> Iterator[Expectation]:
         """Yield every expectation."""
-        ask = dump_expectations(sequence=self._questions.number())
-        for data, kind, family, start, end in self._questions.ask(ask, "listing expectations"):
+        ask = dump_expectations(sequence=self._requests.number())
+        for data, kind, family, start, end in self._requests.ask(ask, "listing expectations"):
             if kind == EXPECT_NEW:
                 yield decode_expectation(data, family, start, end)
 
@@ -117,24 +115,24 @@ class Conntrack:
         Raises :class:`KernelError`: ENOENT when the master flow is gone, EEXIST when there is one already.
         """
         self._order(
-            create_expectation(expectation, sequence=self._questions.number()),
+            create_expectation(expectation, sequence=self._requests.number()),
             "creating an expectation",
             absent_is_error=True,
         )
         if expectation.timeout:
             self._order(
-                create_expectation(expectation, sequence=self._questions.number(), replace=True),
+                create_expectation(expectation, sequence=self._requests.number(), replace=True),
                 "setting an expectation's timeout",
             )
 
     def delete_expectation(self, expectation: Expectation) -> bool:
         """Delete ``expectation``; return whether it was still there."""
-        ask = delete_expectation(expectation, sequence=self._questions.number())
+        ask = delete_expectation(expectation, sequence=self._requests.number())
         return self._order(ask, "deleting an expectation")
 
     def _order(self, ask: bytes, what: str, *, absent_is_error: bool = False) -> bool:
         try:
-            for _ in self._questions.ask(ask, what):
+            for _ in self._requests.ask(ask, what):
                 pass
         except KernelError as error:
             if error.errno != errno.ENOENT or absent_is_error:

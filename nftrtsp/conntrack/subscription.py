@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Self
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack import attribute
 from nftrtsp.conntrack.decoder import Decoder
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.netlink.datagrams import BATCH, Datagrams
@@ -23,11 +23,11 @@ SK_MEMINFO_DROPS = 8
 
 #: Every flow and expectation group.
 ALL_GROUPS = (
-    cta.NFNLGRP_CONNTRACK_NEW,
-    cta.NFNLGRP_CONNTRACK_UPDATE,
-    cta.NFNLGRP_CONNTRACK_DESTROY,
-    cta.NFNLGRP_CONNTRACK_EXP_NEW,
-    cta.NFNLGRP_CONNTRACK_EXP_DESTROY,
+    attribute.NFNLGRP_CONNTRACK_NEW,
+    attribute.NFNLGRP_CONNTRACK_UPDATE,
+    attribute.NFNLGRP_CONNTRACK_DESTROY,
+    attribute.NFNLGRP_CONNTRACK_EXP_NEW,
+    attribute.NFNLGRP_CONNTRACK_EXP_DESTROY,
 )
 
 #: Bytes that events may occupy in the kernel before it drops them. The kernel doubles it and counts its own

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import msgspec
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack import attribute
 from nftrtsp.errors import MalformedError
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import Spans, number, spans
@@ -83,21 +83,21 @@ def _address(data: bytes, found: Spans, v4: int, v6: int) -> bytes:
 def decode_tuple(data: bytes, span: tuple[int, int]) -> Tuple:
     """Decode the attributes within one CTA_TUPLE_*."""
     parts = spans(data, *span)
-    address = spans(data, *parts.get(cta.CTA_TUPLE_IP, (0, 0)))
-    where = parts.get(cta.CTA_TUPLE_PROTO, (0, 0))
+    address = spans(data, *parts.get(attribute.CTA_TUPLE_IP, (0, 0)))
+    where = parts.get(attribute.CTA_TUPLE_PROTO, (0, 0))
     proto = spans(data, *where)
-    protocol = number(data, proto, cta.CTA_PROTO_NUM, 1) or 0
-    six = cta.CTA_PROTO_ICMPV6_ID in proto
+    protocol = number(data, proto, attribute.CTA_PROTO_NUM, 1) or 0
+    six = attribute.CTA_PROTO_ICMPV6_ID in proto
     return Tuple(
-        _address(data, address, cta.CTA_IP_V4_SRC, cta.CTA_IP_V6_SRC),
-        _address(data, address, cta.CTA_IP_V4_DST, cta.CTA_IP_V6_DST),
+        _address(data, address, attribute.CTA_IP_V4_SRC, attribute.CTA_IP_V6_SRC),
+        _address(data, address, attribute.CTA_IP_V4_DST, attribute.CTA_IP_V6_DST),
         protocol,
-        number(data, proto, cta.CTA_PROTO_SRC_PORT, 2),
-        number(data, proto, cta.CTA_PROTO_DST_PORT, 2),
-        number(data, proto, cta.CTA_PROTO_ICMPV6_ID if six else cta.CTA_PROTO_ICMP_ID, 2),
-        number(data, proto, cta.CTA_PROTO_ICMPV6_TYPE if six else cta.CTA_PROTO_ICMP_TYPE, 1),
-        number(data, proto, cta.CTA_PROTO_ICMPV6_CODE if six else cta.CTA_PROTO_ICMP_CODE, 1),
-        number(data, parts, cta.CTA_TUPLE_ZONE, 2) or 0,
+        number(data, proto, attribute.CTA_PROTO_SRC_PORT, 2),
+        number(data, proto, attribute.CTA_PROTO_DST_PORT, 2),
+        number(data, proto, attribute.CTA_PROTO_ICMPV6_ID if six else attribute.CTA_PROTO_ICMP_ID, 2),
+        number(data, proto, attribute.CTA_PROTO_ICMPV6_TYPE if six else attribute.CTA_PROTO_ICMP_TYPE, 1),
+        number(data, proto, attribute.CTA_PROTO_ICMPV6_CODE if six else attribute.CTA_PROTO_ICMP_CODE, 1),
+        number(data, parts, attribute.CTA_TUPLE_ZONE, 2) or 0,
         b"" if protocol in KNOWN_PROTOCOLS else data[where[0] : where[1]],
     )
 
@@ -106,7 +106,7 @@ def encode_tuple(kind: int, value: Tuple) -> bytes:
     """Return ``value`` as attribute ``kind`` (a CTA_TUPLE_*)."""
     parts = [encode_addresses(value.src, value.dst), _protocol(value)]
     if value.zone:
-        parts.append(wire.be16(cta.CTA_TUPLE_ZONE, value.zone))
+        parts.append(wire.be16(attribute.CTA_TUPLE_ZONE, value.zone))
     return wire.nested(kind, *parts)
 
 
@@ -115,27 +115,29 @@ def encode_addresses(src: bytes, dst: bytes) -> bytes:
     six = len(src or dst) == 16
     parts = []
     if src:
-        parts.append(wire.attribute(cta.CTA_IP_V6_SRC if six else cta.CTA_IP_V4_SRC, src))
+        parts.append(wire.attribute(attribute.CTA_IP_V6_SRC if six else attribute.CTA_IP_V4_SRC, src))
     if dst:
-        parts.append(wire.attribute(cta.CTA_IP_V6_DST if six else cta.CTA_IP_V4_DST, dst))
-    return wire.nested(cta.CTA_TUPLE_IP, *parts)
+        parts.append(wire.attribute(attribute.CTA_IP_V6_DST if six else attribute.CTA_IP_V4_DST, dst))
+    return wire.nested(attribute.CTA_TUPLE_IP, *parts)
 
 
 def _protocol(value: Tuple) -> bytes:
     if value.raw:
-        return wire.attribute(cta.CTA_TUPLE_PROTO | wire.NLA_F_NESTED, value.raw)
-    parts = [wire.u8(cta.CTA_PROTO_NUM, value.proto)]
+        return wire.attribute(attribute.CTA_TUPLE_PROTO | wire.NLA_F_NESTED, value.raw)
+    parts = [wire.u8(attribute.CTA_PROTO_NUM, value.proto)]
     if value.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6):
-        first = cta.CTA_PROTO_ICMPV6_ID if value.proto == IPPROTO_ICMPV6 else cta.CTA_PROTO_ICMP_ID
+        first = (
+            attribute.CTA_PROTO_ICMPV6_ID if value.proto == IPPROTO_ICMPV6 else attribute.CTA_PROTO_ICMP_ID
+        )
         parts.append(wire.be16(first, value.icmp_id or 0))
         parts.append(wire.u8(first + 1, value.icmp_type or 0))
         parts.append(wire.u8(first + 2, value.icmp_code or 0))
     else:
         if value.sport is not None:
-            parts.append(wire.be16(cta.CTA_PROTO_SRC_PORT, value.sport))
+            parts.append(wire.be16(attribute.CTA_PROTO_SRC_PORT, value.sport))
         if value.dport is not None:
-            parts.append(wire.be16(cta.CTA_PROTO_DST_PORT, value.dport))
-    return wire.nested(cta.CTA_TUPLE_PROTO, *parts)
+            parts.append(wire.be16(attribute.CTA_PROTO_DST_PORT, value.dport))
+    return wire.nested(attribute.CTA_TUPLE_PROTO, *parts)
 
 
 def tuple_family(value: Tuple) -> int:

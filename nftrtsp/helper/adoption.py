@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from nftrtsp.helper.policy import LOWEST_PORT, Policy, Refusal
+from nftrtsp.helper.port_policy import LOWEST_PORT, PortPolicy, Refusal
 from nftrtsp.helper.ways import MAX_LIFETIME, Connection, Ways
 
 _LONGEST_SESSION = 256  # characters; RFC 2326 says eight and more, servers send up to forty
@@ -34,7 +34,7 @@ def left(connection: Connection, session: str | None, timeout: int | None) -> Le
 
 
 def refuse(
-    policy: Policy, ways: Ways, connection: Connection, ports: Mapping[int, int], now: float
+    policy: PortPolicy, ways: Ways, connection: Connection, ports: Mapping[int, int], now: float
 ) -> Refusal | None:
     """Return why ``ports`` (public port: the box's) of ``connection`` are not taken over, or None."""
     refusal = policy.refuse_host(connection.client)

@@ -8,8 +8,8 @@ Until then what an end says is kept, and nothing comes of it.
 
 from __future__ import annotations
 
-from nftrtsp.helper.reuse import is_answer
-from nftrtsp.rtsp.conversation import Hearing
+from nftrtsp.helper.port_reuse import is_answer
+from nftrtsp.rtsp.conversation import Conversation
 from nftrtsp.rtsp.message import Message
 from nftrtsp.rtsp.packet import ACK, Packet
 from nftrtsp.rtsp.sequence import distance
@@ -53,11 +53,13 @@ class Agreement:
         self._waiting.clear()
         self.held = 0
 
-    def look(self, packet: Packet, hearing: Hearing, *, from_client: bool) -> list[tuple[Message, bool]]:
-        """Take a segment, before ``hearing`` takes it; return what waited and is genuine by it."""
+    def look(
+        self, packet: Packet, conversation: Conversation, *, from_client: bool
+    ) -> list[tuple[Message, bool]]:
+        """Take a segment, before ``conversation`` takes it; return what waited and is genuine by it."""
         if not packet.flags & ACK or (self.of_client and self.of_server and not self._waiting):
             return []
-        stream = hearing.sides[1 if from_client else 0].stream  # what is acknowledged
+        stream = conversation.sides[1 if from_client else 0].stream  # what is acknowledged
         if stream.next_seq is None:
             return []
         behind = distance(packet.ack, stream.next_seq)

@@ -161,7 +161,7 @@ def has_cthelper(release: str, *, ask: bool = True) -> bool | None:
 
 
 def _ask_kernel() -> bool | None:
-    from nftrtsp.helper.userspace import registry as cthelper
+    from nftrtsp.helper.userspace import cthelper
 
     try:
         with cthelper.Registry() as registry:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from nftrtsp.helper.action import Action, CloseWay, OpenWay
 from nftrtsp.helper.note import Note, note
 from nftrtsp.helper.plan import Planned, plan
-from nftrtsp.helper.policy import Grant, Policy, Refusal
+from nftrtsp.helper.port_policy import Grant, PortPolicy, Refusal
 from nftrtsp.helper.ways import Claim, Connection, Way, Ways, kept_text
 from nftrtsp.rtsp.transport import Transport
 
@@ -21,7 +21,7 @@ class Claims:
 
     __slots__ = ("_claims", "_prune_at", "connection", "policy", "ways")
 
-    def __init__(self, connection: Connection, policy: Policy, ways: Ways) -> None:
+    def __init__(self, connection: Connection, policy: PortPolicy, ways: Ways) -> None:
         self.connection = connection
         self.policy = policy
         self.ways = ways

@@ -13,7 +13,7 @@ from nftrtsp.helper.ways import Connection
 Confirm = Callable[[Connection], bool]
 
 
-class Vouching:
+class Confirmation:
     """Asks ``confirm``, and seldom for a client of whom it says no.
 
     ``confirm`` is None where whoever shows us packets vouches for them.

@@ -13,14 +13,14 @@ from nftrtsp.helper.agreement import Agreement
 from nftrtsp.helper.answer import named_ports, redirect_port, redirected, widens, widens_unseen
 from nftrtsp.helper.claims import Claims, shown
 from nftrtsp.helper.note import Note, note
-from nftrtsp.helper.pending import Awaiting, Pending
+from nftrtsp.helper.payload_nat import PayloadNat
+from nftrtsp.helper.pending_requests import PendingRequest, PendingRequests
 from nftrtsp.helper.plan import Planned, media_transports
-from nftrtsp.helper.policy import Policy, Refusal
-from nftrtsp.helper.reuse import Renewal, is_first
-from nftrtsp.helper.substitution import Substitution
+from nftrtsp.helper.port_policy import PortPolicy, Refusal
+from nftrtsp.helper.port_reuse import PortReuse, is_first
 from nftrtsp.helper.unseen import Unseen
 from nftrtsp.helper.ways import Claim, Connection, Way, Ways
-from nftrtsp.rtsp.conversation import Hearing
+from nftrtsp.rtsp.conversation import Conversation
 from nftrtsp.rtsp.message import Message, Request, Response
 from nftrtsp.rtsp.packet import FIN, RST, Packet
 from nftrtsp.rtsp.transport import Transport
@@ -34,9 +34,9 @@ _NOT_VOUCHED = "conntrack does not know this connection as an established one"
 class Dialogue:
     """The state of one control connection.
 
-    Memory is bounded: its hearing, 64 requests without answer and what ``policy`` lets it hold. ``confirm``
-    says whether conntrack knows the connection as an established one (see :class:`Dialogues`); it is asked
-    right before the first way opens. ``confirmed``: it has said so already.
+    Memory is bounded: its conversation, 64 requests without answer and what ``policy`` lets it hold.
+    ``confirm`` says whether conntrack knows the connection as an established one (see :class:`Dialogues`);
+    it is asked right before the first way opens. ``confirmed``: it has said so already.
     ``rewrite_destination``: the packed address that the server shall read where a ``destination=`` names the
     set-top box (the router's), or None to leave it.
     """
@@ -44,7 +44,7 @@ class Dialogue:
     def __init__(
         self,
         connection: Connection,
-        policy: Policy,
+        policy: PortPolicy,
         ways: Ways,
         now: float,
         *,
@@ -59,51 +59,51 @@ class Dialogue:
         self.last = now  # when a segment was seen last
         self.closed = False
         self.claims = Claims(connection, policy, ways)
-        self.hearing = Hearing()
+        self.conversation = Conversation()
         self.confirmed = confirmed or confirm is None
         self.accounted = 0  # for whoever sums up: how much of :attr:`held` it has counted
         self._confirm = confirm
         self._asked = False
         self._agreement = Agreement()
-        self.renewal = Renewal()
-        self._awaiting = Awaiting()
-        self._substitution = Substitution(connection, rewrite_destination)
+        self.port_reuse = PortReuse()
+        self._pending = PendingRequests()
+        self._payload_nat = PayloadNat(connection, rewrite_destination)
         self._alive = now  # when a sign of life was written down last
         self._unseen = Unseen()
 
     @property
     def held(self) -> int:
         """Bytes kept for what is unfinished: pieces of messages, and requests that wait for their answer."""
-        return self.hearing.held + self._awaiting.held + self._agreement.held
+        return self.conversation.held + self._pending.held + self._agreement.held
 
     @property
     def is_half(self) -> bool:
         """Whether the server has not said anything yet, as far as was seen."""
-        return self.hearing.sides[1].stream.next_seq is None
+        return self.conversation.sides[1].stream.next_seq is None
 
     def trim(self) -> None:
         """Let go of what is unfinished; what comes afterwards is heard all the same."""
-        self.hearing.trim()
-        self._awaiting.clear()
+        self.conversation.trim()
+        self._pending.clear()
         self._agreement.clear()
 
     @property
     def garbage(self) -> bool:
         """Whether something was said that is not RTSP; the rest is not read."""
-        return self.hearing.garbage is not None
+        return self.conversation.garbage is not None
 
     def begins(self, packet: Packet) -> bool:
         """Whether ``packet`` is the SYN that this connection began with, perhaps once more."""
-        if not is_first(packet) or self.hearing.next_of_client is None:
+        if not is_first(packet) or self.conversation.next_of_client is None:
             return False
-        return self.hearing.sequence(0, from_client=True) == packet.seq + 1 & 0xFFFFFFFF
+        return self.conversation.sequence(0, from_client=True) == packet.seq + 1 & 0xFFFFFFFF
 
     def is_idle(self, packet: Packet, now: float, *, from_client: bool) -> bool:
         """Take a segment if nothing can come of it, as :meth:`receive` would; return whether it was taken."""
         if self.closed or self._agreement.waits:
             return False
-        self._agreement.look(packet, self.hearing, from_client=from_client)
-        if not self.hearing.is_idle(packet, from_client=from_client):
+        self._agreement.look(packet, self.conversation, from_client=from_client)
+        if not self.conversation.is_idle(packet, from_client=from_client):
             return False
         self.last = now
         return True
@@ -117,17 +117,17 @@ class Dialogue:
         from_client = packet.src == self.connection.client and packet.sport == self.connection.client_port
         actions: list[Action] = []
         was_garbage = self.garbage
-        for message, of_client in self._agreement.look(packet, self.hearing, from_client=from_client):
+        for message, of_client in self._agreement.look(packet, self.conversation, from_client=from_client):
             self._handle(message, of_client, now, actions)
-        for message, of_client in self.hearing.take(packet, from_client=from_client):
+        for message, of_client in self.conversation.take(packet, from_client=from_client):
             if self._agreement.is_genuine(of_client=of_client) and self._is_known(message, of_client):
                 self._handle(message, of_client, now, actions)
             else:
-                end = self.hearing.sequence(message.offset + len(message.raw), from_client=of_client)
+                end = self.conversation.sequence(message.offset + len(message.raw), from_client=of_client)
                 self._agreement.wait(message, end, of_client=of_client)
         if self.garbage and not was_garbage:
-            actions.append(note("garbage", self.connection, reason=self.hearing.garbage))
-        if packet.flags & (RST | FIN) and self.hearing.is_plausible_end(packet, from_client=from_client):
+            actions.append(note("garbage", self.connection, reason=self.conversation.garbage))
+        if packet.flags & (RST | FIN) and self.conversation.is_plausible_end(packet, from_client=from_client):
             who = "the set-top box" if from_client else "the server"
             actions += self.close(f"{'reset' if packet.flags & RST else 'closed'} by {who}")
         return actions
@@ -138,8 +138,8 @@ class Dialogue:
             return []
         self.closed = True
         actions = self.claims.release_all(f"the control connection was {reason}")
-        self.hearing = Hearing()
-        self._awaiting.clear()
+        self.conversation = Conversation()
+        self._pending.clear()
         self._agreement.clear()
         return [*actions, note("connection-close", self.connection, reason=reason)]
 
@@ -199,7 +199,7 @@ class Dialogue:
     def _request(self, request: Request, now: float, actions: list[Action]) -> None:
         session = request.session
         self._sign_of_life(session, now)
-        pending = self._awaiting.add(request.cseq, request.method, request.uri, session)
+        pending = self._pending.add(request.cseq, request.method, request.uri, session)
         if request.method == "SETUP":
             self._setup(request, pending, now, actions)
         elif request.method == "TEARDOWN":
@@ -223,7 +223,7 @@ class Dialogue:
             return claims
         return [one for one in claims if one.connection == self.connection]
 
-    def _setup(self, request: Request, pending: Pending, now: float, actions: list[Action]) -> None:
+    def _setup(self, request: Request, pending: PendingRequest, now: float, actions: list[Action]) -> None:
         transports = media_transports(request)
         port = next((number.value for one in transports for number in one.client_ports), None)
         actions.append(self._note("setup", request, port=port))
@@ -246,20 +246,22 @@ class Dialogue:
         """Return what lets the server read the ports that a transport of ``request`` is granted."""
         if isinstance(planned.outcome, Refusal):
             return ()
-        return self._substitution.there(request, planned.transport, planned.outcome.ports, self.hearing)
+        return self._payload_nat.there(request, planned.transport, planned.outcome.ports, self.conversation)
 
     def _rewrites_back(self, response: Response) -> Iterable[Rewrite]:
         """Return what lets the set-top box read what it asked for in the answer to a SETUP."""
-        return self._substitution.back(response, self.ways, self.hearing) if self.policy.substitutes else ()
+        return (
+            self._payload_nat.back(response, self.ways, self.conversation) if self.policy.substitutes else ()
+        )
 
     def foresee(self, begun: Message, now: float, *, from_client: bool) -> list[Rewrite]:
         """Return the rewrites that :meth:`receive` will ask for when the message that begins so is whole.
 
-        ``begun`` has its whole Transport field (:meth:`Hearing.begun`). Nothing is opened yet, and the same
-        state gives the same answer later.
+        ``begun`` has its whole Transport field (:meth:`Conversation.begun`). Nothing is opened yet, and the
+        same state gives the same answer later.
         """
         if isinstance(begun, Response) and not from_client:
-            pending = self._awaiting.find(begun.cseq)
+            pending = self._pending.find(begun.cseq)
             is_answer = begun.status >= 200 and pending is not None and pending.claim in self.claims
             return list(self._rewrites_back(begun)) if is_answer or begun.cseq is None else []
         if not isinstance(begun, Request) or not from_client or begun.method != "SETUP":
@@ -273,9 +275,9 @@ class Dialogue:
         return [rewrite for one in planned for rewrite in self._rewrites(begun, one)]
 
     def _response(self, response: Response, now: float, actions: list[Action]) -> None:
-        pending = self._awaiting.answered(response.cseq)
+        pending = self._pending.answered(response.cseq)
         if response.status < 200 and pending is not None:  # a provisional answer: the real one is to come
-            self._awaiting.put_back(response.cseq, pending)
+            self._pending.put_back(response.cseq, pending)
             return
         reason = response.reason
         if 300 <= response.status < 400:
@@ -297,7 +299,7 @@ class Dialogue:
         if pending is not None and pending.claim is not None:
             self._setup_answered(response, pending.claim, session, now, actions)
         elif response.status == 200 and self._unseen.may_be_answered(
-            self.hearing, was_seen=pending is not None
+            self.conversation, was_seen=pending is not None
         ):
             self._setup_unseen(response, session, now, actions)
 

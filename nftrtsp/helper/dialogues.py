@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from nftrtsp.helper.action import Action, CloseWay
-from nftrtsp.helper.confirmation import Confirm, Vouching
+from nftrtsp.helper.confirmation import Confirm, Confirmation
 from nftrtsp.helper.dialogue import Dialogue
-from nftrtsp.helper.memory_shares import Shares
+from nftrtsp.helper.memory_shares import MemoryShares
 from nftrtsp.helper.note import Note, note
-from nftrtsp.helper.policy import Policy
-from nftrtsp.helper.reuse import is_first
+from nftrtsp.helper.port_policy import PortPolicy
+from nftrtsp.helper.port_reuse import is_first
 from nftrtsp.helper.ways import Connection, Way, Ways
 from nftrtsp.rtsp.packet import SYN, Packet
 
@@ -35,7 +35,7 @@ class Dialogues:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: PortPolicy,
         ways: Ways,
         ports: tuple[int, ...],
         *,
@@ -50,9 +50,9 @@ class Dialogues:
         self.per_box = max(1, capacity // 4)
         self.budget = budget
         self.evicted = 0
-        self._vouching = Vouching(confirm)
+        self._confirmation = Confirmation(confirm)
         self._by_key: OrderedDict[_Key, Dialogue] = OrderedDict()
-        self._shares = Shares()
+        self._shares = MemoryShares()
         self._clashes: frozenset[int] = frozenset()  # ports of ways that the router used at the last sweep
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Dialogues:
     @property
     def lost(self) -> int:
         """Bytes of the connections followed now that were never seen."""
-        return sum(dialogue.hearing.lost for dialogue in self._by_key.values())
+        return sum(dialogue.conversation.lost for dialogue in self._by_key.values())
 
     @property
     def held(self) -> int:
@@ -105,9 +105,9 @@ class Dialogues:
                 self._forget(key, dialogue)
             dialogue = self._begin(Connection(*key), now, rewrite_destination, actions, confirmed=confirmed)
         elif from_client and is_first(packet) and not dialogue.begins(packet):
-            dialogue.renewal.wait(packet)
+            dialogue.port_reuse.wait(packet)
             return dialogue, []
-        elif not from_client and (number := dialogue.renewal.answered(packet)) is not None:
+        elif not from_client and (number := dialogue.port_reuse.answered(packet)) is not None:
             actions += dialogue.close("replaced by a new one")
             self._forget(key, dialogue)
             dialogue = self._begin(Connection(*key), now, rewrite_destination, actions)
@@ -131,7 +131,7 @@ class Dialogues:
             return False if from_client else None
         if not packet.length:
             return None
-        return self._vouching.ask(connection, now) or None
+        return self._confirmation.ask(connection, now) or None
 
     def begin(self, connection: Connection, now: float) -> tuple[Dialogue, list[Action]]:
         """Follow a connection that was open before we looked, as conntrack tells."""
@@ -203,7 +203,7 @@ class Dialogues:
             self.ways,
             now,
             rewrite_destination=rewrite_destination,
-            confirm=self._vouching.confirm,
+            confirm=self._confirmation.confirm,
             confirmed=confirmed,
         )
         self._make_room(connection.client)

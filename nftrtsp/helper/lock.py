@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from nftrtsp.errors import BusyError, NftrtspError, PrivilegeError, StateError
-from nftrtsp.helper import run_directory as rundir
+from nftrtsp.helper import run_directory
 from nftrtsp.ruleset import disk
 
 _STEP = 0.1
@@ -31,7 +31,7 @@ class Lock:
         try:
             run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
             # Never unlinked: two processes that lock two files of one name would both hold it.
-            self._fd = rundir.open_private(path)
+            self._fd = run_directory.open_private(path)
         except PermissionError:
             raise PrivilegeError("may not be written", place=str(run_dir), remedy="run it as root") from None
         except OSError as error:
@@ -47,7 +47,7 @@ class Lock:
             raise busy
         try:
             with disk.telling(self.pid_file):
-                rundir.write(self.pid_file, f"{os.getpid()}\n".encode(), 0o644)
+                run_directory.write(self.pid_file, f"{os.getpid()}\n".encode(), 0o644)
         except NftrtspError:
             self.release()
             raise

@@ -21,7 +21,7 @@ class _Box:
         self.held = 0
 
 
-class Shares:
+class MemoryShares:
     """The dialogues by set-top box. ``held``: bytes that all of them keep (:attr:`Dialogue.held`)."""
 
     def __init__(self) -> None:

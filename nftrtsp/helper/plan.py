@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from nftrtsp.helper.policy import Grant, OpenPorts, Policy, Refusal
+from nftrtsp.helper.port_policy import Grant, OpenPorts, PortPolicy, Refusal
 from nftrtsp.helper.ways import Claim, Way, Ways
 from nftrtsp.rtsp.message import Request
 from nftrtsp.rtsp.transport import Transport
@@ -32,7 +32,7 @@ def media_transports(request: Request) -> list[Transport]:
 
 
 def plan(
-    policy: Policy, ways: Ways, transports: Sequence[Transport], claim: Claim, now: float
+    policy: PortPolicy, ways: Ways, transports: Sequence[Transport], claim: Claim, now: float
 ) -> list[Planned] | Refusal:
     """Return what becomes of each of ``transports`` that names ports, or why their asker may not ask."""
     stb = claim.connection.client

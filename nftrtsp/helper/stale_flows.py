@@ -47,7 +47,7 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
         return flow.orig.src != self.stb and (flow.reply.src, flow.reply.sport) == (self.stb, self.stb_port)
 
 
-class Tidier:
+class StaleFlows:
     """One thread that walks when asked. Make it in the network namespace that it shall look at.
 
     Only the helper's own thread may call it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nftrtsp.rtsp.conversation import Hearing
+from nftrtsp.rtsp.conversation import Conversation
 
 _MOST = 2  # SETUPs that may have been missed in one gap: picture and sound
 
@@ -20,19 +20,19 @@ class Unseen:
         self._left = _MOST
         self._lost_before = 0  # bytes of the set-top box that were missing when that was counted
 
-    def may_be_answered(self, hearing: Hearing, *, was_seen: bool) -> bool:
+    def may_be_answered(self, conversation: Conversation, *, was_seen: bool) -> bool:
         """Whether the answer that came last may be to a SETUP that could not be seen.
 
         ``was_seen``: the request that it answers is known.
         """
-        lost = hearing.lost_of_client
+        lost = conversation.lost_of_client
         if lost != self._lost_before:
             self._lost_before = lost
             self._left = _MOST
         if was_seen:
             self._left = 0
             return False
-        if self._left <= 0 or not (hearing.picked_up or lost):
+        if self._left <= 0 or not (conversation.picked_up or lost):
             return False
         self._left -= 1
         return True

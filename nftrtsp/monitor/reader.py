@@ -22,9 +22,9 @@ from nftrtsp import config as configuration
 from nftrtsp.config import Config
 from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.flow_table import FlowTable
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.conntrack.table import Table
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
 from nftrtsp.errors import NftrtspError, PrivilegeError
 from nftrtsp.events.news import Began, Checked, Heard, HelperLeft, Listed, News, Told
@@ -61,7 +61,7 @@ class LiveFeed:
         router: str = "",
     ) -> None:
         self._config = config
-        self._table = Table(config) if config else _table_of_everything()
+        self._table = FlowTable(config) if config else _table_of_everything()
         self._recorder = Recorder(record) if record else None
         self._router = router or socket.gethostname()
         self._observer = Observer(config, router=self._router)
@@ -269,7 +269,7 @@ class LiveFeed:
                 self._tap = Tap(self._config.iptv.interface, gauge.addresses[0], playing)
 
 
-def _table_of_everything() -> Table:
+def _table_of_everything() -> FlowTable:
     """Return a table for a machine without a configuration: every flow, up to what can be shown."""
     guess = configuration.parse(
         {
@@ -277,6 +277,6 @@ def _table_of_everything() -> Table:
             "lan": {"interfaces": ["none-either"], "networks": ["192.168.0.0/16"]},
         }
     )
-    table = Table(guess, everything=True, limit=MOST_FLOWS)
+    table = FlowTable(guess, everything=True, limit=MOST_FLOWS)
     table.roles = Guesses()
     return table

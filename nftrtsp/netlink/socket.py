@@ -60,7 +60,7 @@ def attach(opened: socket.socket, program: bytes) -> None:
 Answer = tuple[int, int, int, int]
 
 
-class Questions:
+class RequestSocket:
     """A socket for requests to ``place``, a subsystem. One at a time; not to be shared between threads."""
 
     def __init__(self, place: str) -> None:

@@ -12,7 +12,7 @@ from nftrtsp.rtsp.unfinished import read_begun
 _PIECE = 200  # bytes that a held segment takes besides its payload
 
 
-class _Side:
+class _Direction:
     """One direction: its stream and its parser."""
 
     __slots__ = ("parser", "stream")
@@ -44,7 +44,7 @@ class _Side:
                 yield from parser.feed(piece)
 
 
-class Hearing:
+class Conversation:
     """Both directions of a TCP connection, put in order and parsed.
 
     Memory is bounded: two streams, two parsers. ``garbage`` is who said what is not RTSP, and why it is not,
@@ -55,11 +55,11 @@ class Hearing:
     def __init__(self) -> None:
         self.garbage: str | None = None
         self.picked_up = False
-        self._client = _Side()
-        self._server = _Side()
+        self._client = _Direction()
+        self._server = _Direction()
 
     @property
-    def sides(self) -> tuple[_Side, _Side]:
+    def sides(self) -> tuple[_Direction, _Direction]:
         """The set-top box's direction and the server's."""
         return self._client, self._server
 
@@ -171,7 +171,7 @@ class Hearing:
             data = packet.data if self.garbage is None else b""
             yield from self._parse(side, side.stream.segment(seq, data, packet.length), from_client)
 
-    def _begins(self, packet: Packet, side: _Side, other: _Side, *, from_client: bool) -> bool:
+    def _begins(self, packet: Packet, side: _Direction, other: _Direction, *, from_client: bool) -> bool:
         """Take a SYN; return whether it is this connection's: the box's first word, or the answer to it."""
         if packet.seq + 1 & 0xFFFFFFFF == side.stream.next_seq and not side.stream.delivered:
             return True  # a repeated one
@@ -187,7 +187,7 @@ class Hearing:
         return True
 
     def _parse(
-        self, side: _Side, pieces: list[bytes | int], from_client: bool
+        self, side: _Direction, pieces: list[bytes | int], from_client: bool
     ) -> Iterator[tuple[Message, bool]]:
         who = "the set-top box" if from_client else "the server"
         if side.stream.contradicted and self.garbage is None:

@@ -16,7 +16,7 @@ _SPACE = b" \t\n\r\x0b\x0c"
 _AROUND = _SPACE + b'"'  # what may stand around a value
 
 
-class Number(msgspec.Struct, frozen=True, gc=False):
+class WrittenNumber(msgspec.Struct, frozen=True, gc=False):
     """A port (or channel) as written: its value, and the span of its digits in the message's head."""
 
     value: int
@@ -24,7 +24,7 @@ class Number(msgspec.Struct, frozen=True, gc=False):
     end: int
 
 
-class Host(msgspec.Struct, frozen=True, gc=False):
+class WrittenAddress(msgspec.Struct, frozen=True, gc=False):
     """An address as written, with its span; empty where only a port is named."""
 
     text: str
@@ -51,11 +51,11 @@ class Transport(msgspec.Struct, frozen=True, gc=False):
 
     protocol: str
     parameters: tuple[Parameter, ...] = ()
-    client_ports: tuple[Number, ...] = ()
-    server_ports: tuple[Number, ...] = ()
-    destinations: tuple[Host, ...] = ()
-    sources: tuple[Host, ...] = ()
-    interleaved: tuple[Number, ...] = ()
+    client_ports: tuple[WrittenNumber, ...] = ()
+    server_ports: tuple[WrittenNumber, ...] = ()
+    destinations: tuple[WrittenAddress, ...] = ()
+    sources: tuple[WrittenAddress, ...] = ()
+    interleaved: tuple[WrittenNumber, ...] = ()
     malformed: tuple[str, ...] = ()
 
     @property
@@ -124,8 +124,8 @@ def _masked(text: bytes) -> tuple[bytes, int]:
 
 
 def _transport(raw: bytes, protocol: str, parts: list[tuple[str, int, int]]) -> Transport:
-    found: dict[str, tuple[Number, ...]] = {}
-    hosts: dict[str, tuple[Host, ...]] = {}
+    found: dict[str, tuple[WrittenNumber, ...]] = {}
+    hosts: dict[str, tuple[WrittenAddress, ...]] = {}
     parameters: list[Parameter] = []
     malformed: list[str] = []
     for name, first, last in parts:
@@ -157,23 +157,25 @@ def _transport(raw: bytes, protocol: str, parts: list[tuple[str, int, int]]) -> 
     )
 
 
-def _numbers(raw: bytes, start: int, end: int) -> tuple[Number, ...]:
+def _numbers(raw: bytes, start: int, end: int) -> tuple[WrittenNumber, ...]:
     first, text = start, raw[start:end]
     if not text.isdigit():
         first, text = _core(raw, start, end)
     if text.isdigit():
-        return (Number(int(text), first, first + len(text)),) if len(text) < 6 else ()
+        return (WrittenNumber(int(text), first, first + len(text)),) if len(text) < 6 else ()
     one, dash, other = text.partition(b"-" if b"-" in text else b"/")
     last = first + len(text)
     one, other = one.rstrip(_SPACE), other.lstrip(_SPACE)
     if not (dash and one.isdigit() and other.isdigit() and len(one) < 6 and len(other) < 6):
         return ()
-    return Number(int(one), first, first + len(one)), Number(int(other), last - len(other), last)
+    return WrittenNumber(int(one), first, first + len(one)), WrittenNumber(
+        int(other), last - len(other), last
+    )
 
 
 def _addresses(
     raw: bytes, start: int, end: int, *, quoted: bool
-) -> tuple[tuple[Host, ...], tuple[Number, ...]]:
+) -> tuple[tuple[WrittenAddress, ...], tuple[WrittenNumber, ...]]:
     found = []
     if quoted:
         position = start
@@ -186,7 +188,7 @@ def _addresses(
     return tuple([host for host, _ in found]), tuple([port for _, port in found if port is not None])
 
 
-def _address(raw: bytes, start: int, end: int) -> tuple[Host, Number | None] | None:
+def _address(raw: bytes, start: int, end: int) -> tuple[WrittenAddress, WrittenNumber | None] | None:
     """Read ``host``, ``host:port`` or ``[host]:port``; None if it is none of them."""
     first, text = _core(raw, start, end)
     host, colon, port = text.partition(b":")
@@ -198,8 +200,8 @@ def _address(raw: bytes, start: int, end: int) -> tuple[Host, Number | None] | N
     if not is_host or (colon and not (port.isdigit() and len(port) < 6)):
         return None
     last = first + len(text)
-    number = Number(int(port), last - len(port), last) if colon else None
-    return Host(host.decode("utf-8", "replace"), first, first + len(host)), number
+    number = WrittenNumber(int(port), last - len(port), last) if colon else None
+    return WrittenAddress(host.decode("utf-8", "replace"), first, first + len(host)), number
 
 
 def _core(raw: bytes, start: int, end: int) -> tuple[int, bytes]:

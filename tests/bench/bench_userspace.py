@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from nftrtsp.helper.userspace import queue as nfqueue
+from nftrtsp.helper.userspace import nfqueue
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import attribute, be32, message, nested
 from tests.bench.bench_pinhole import BOXES, WITHIN, quantile

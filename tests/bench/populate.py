@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack import attribute
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_UDP, Tuple, encode_tuple
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.socket import open_netlink
@@ -23,12 +23,14 @@ BATCH = 400
 
 def creation(orig: Tuple, reply: Tuple, *, timeout: int = 3600, mark: int = 0) -> bytes:
     """Return the request that creates one flow, without acknowledgement."""
-    payload = encode_tuple(cta.CTA_TUPLE_ORIG, orig) + encode_tuple(cta.CTA_TUPLE_REPLY, reply)
-    payload += wire.be32(cta.CTA_TIMEOUT, timeout)
+    payload = encode_tuple(attribute.CTA_TUPLE_ORIG, orig) + encode_tuple(attribute.CTA_TUPLE_REPLY, reply)
+    payload += wire.be32(attribute.CTA_TIMEOUT, timeout)
     if mark:
-        payload += wire.be32(cta.CTA_MARK, mark)
+        payload += wire.be32(attribute.CTA_MARK, mark)
     flags = wire.NLM_F_CREATE | wire.NLM_F_EXCL
-    return wire.message(wire.NFNL_SUBSYS_CTNETLINK, cta.IPCTNL_MSG_CT_NEW, flags, payload, family=AF_INET)
+    return wire.message(
+        wire.NFNL_SUBSYS_CTNETLINK, attribute.IPCTNL_MSG_CT_NEW, flags, payload, family=AF_INET
+    )
 
 
 def template() -> tuple[bytes, list[int], list[int]]:

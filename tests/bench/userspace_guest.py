@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nftrtsp.helper.publish import Subscription
-from nftrtsp.helper.userspace import registry as cthelper
+from nftrtsp.helper.userspace import cthelper
 from nftrtsp.lab.network import Lab
 from tests.bench.bench_pinhole import (
     BOXES,

@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["nftrtsp.rtsp", "nftrtsp.helper"]):
     from nftrtsp.helper.action import CloseWay, OpenWay
     from nftrtsp.helper.dialogue import Dialogue
     from nftrtsp.helper.dialogues import Dialogues
-    from nftrtsp.helper.policy import Policy
+    from nftrtsp.helper.port_policy import PortPolicy
     from nftrtsp.helper.ways import Ways
     from nftrtsp.rtsp.packet import Packet, read_packet
 
@@ -46,7 +46,7 @@ class World:
 
     def __init__(self, substitutes: bool) -> None:
         self.ways = Ways()
-        policy = Policy(lambda _: True, MAX_PER_STB, MAX_TOTAL, substitutes=substitutes)
+        policy = PortPolicy(lambda _: True, MAX_PER_STB, MAX_TOTAL, substitutes=substitutes)
         self.dialogues = Dialogues(policy, self.ways, (554,), capacity=16)
         self.open: set[int] = set()
         self.seq: dict[tuple[int, bool], int] = {}
@@ -77,8 +77,8 @@ class World:
 
 def check(dialogue: Dialogue) -> None:
     assert len(dialogue.claims) <= 8 * MAX_PER_STB + 1
-    assert len(dialogue._awaiting) <= 64
-    for side in dialogue.hearing.sides:
+    assert len(dialogue._pending) <= 64
+    for side in dialogue.conversation.sides:
         assert side.parser.buffered <= side.parser.max_head
         assert side.stream.held <= side.stream.max_held + 1500
 

@@ -15,10 +15,10 @@ from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.flow_table import FlowTable
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.subscription import Subscription
-from nftrtsp.conntrack.table import Table
 from nftrtsp.conntrack.tuple import Tuple
 from tests.bench.populate import fill
 from tests.integration.conntrack_space import PYTHON, Space, space
@@ -66,11 +66,11 @@ def truth(wanted: DumpFilter | None = None) -> set[tuple[int, Tuple]]:
         return {(flow.id, flow.orig) for flow in conntrack.dump_flows(wanted)}
 
 
-def known(table: Table) -> set[tuple[int, Tuple]]:
+def known(table: FlowTable) -> set[tuple[int, Tuple]]:
     return {(flow.id, flow.orig) for flow in table.flows()}
 
 
-def follow(table: Table, seconds: float) -> list[Event]:
+def follow(table: FlowTable, seconds: float) -> list[Event]:
     events: list[Event] = []
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
@@ -78,7 +78,7 @@ def follow(table: Table, seconds: float) -> list[Event]:
     return events
 
 
-def settle(table: Table) -> list[Event]:
+def settle(table: FlowTable) -> list[Event]:
     """Poll until the table equals a dump: a second or less, unless the machine is very busy."""
     events: list[Event] = []
     ends = time.monotonic() + 20
@@ -101,7 +101,7 @@ def test_a_table_begun_amid_ten_thousand_flows_and_traffic_equals_a_dump_after_a
             assert traffic.stdout is not None
             assert traffic.stdout.readline() == b"going\n"
             try:
-                with Table(configured(), everything=True) as table:
+                with FlowTable(configured(), everything=True) as table:
                     kinds: set[EventType] = set()
                     ends = time.monotonic() + 20
                     while not kinds >= {EventType.NEW, EventType.DESTROY} and time.monotonic() < ends:
@@ -121,7 +121,7 @@ def test_a_table_begun_amid_ten_thousand_flows_and_traffic_equals_a_dump_after_a
 def test_overruns_are_told_and_repaired_within_a_second(where: Space) -> None:
     def body() -> None:
         fill(2_000)
-        with Table(configured(), everything=True, receive_buffer=1) as table:
+        with FlowTable(configured(), everything=True, receive_buffer=1) as table:
             table.poll(0)
             fill(5_000, 50_000)
             with Conntrack() as conntrack:
@@ -155,7 +155,7 @@ def test_a_subscription_counts_exactly_what_was_lost(where: Space) -> None:
 def test_a_flow_born_before_anybody_listened_leaves_the_table_when_it_ends(where: Space) -> None:
     def body() -> None:
         film()
-        with Table(configured()) as table:
+        with FlowTable(configured()) as table:
             table.poll(0)
             ((flow, part),) = table.parts()
             assert part.role is Role.MEDIA
@@ -170,7 +170,7 @@ def test_a_flow_born_before_anybody_listened_leaves_the_table_when_it_ends(where
 
 def test_counters_of_films_are_polled_and_rates_made_of_them(where: Space) -> None:
     def body() -> None:
-        with Table(configured()) as table:
+        with FlowTable(configured()) as table:
             table.poll(0)
             ends = time.monotonic() + 3.5
             while time.monotonic() < ends:
@@ -188,7 +188,7 @@ def test_counters_of_films_are_polled_and_rates_made_of_them(where: Space) -> No
 
 def test_the_master_of_a_related_flow_is_remembered_through_later_events(where: Space) -> None:
     def body() -> None:
-        with Table(configured(21), everything=True) as table:
+        with FlowTable(configured(21), everything=True) as table:
             table.poll(0)
             where.run(PYTHON, "-m", "tests.integration.conntrack_traffic")
             events = follow(table, 1.0)
@@ -218,7 +218,7 @@ def test_only_iptv_passes_the_kernel_filter_and_all_of_it_does(where: Space) -> 
     where.run("nft", 'add rule inet space label-flows tcp dport 554 ct helper set "ftp-here"')
 
     def body() -> None:
-        with Table(configured()) as table:
+        with FlowTable(configured()) as table:
             table.poll(0)
             fill(3_000)
             film()

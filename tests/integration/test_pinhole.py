@@ -429,7 +429,7 @@ def test_a_port_of_the_router_is_refused_to_a_host_of_the_lan_and_stays_its_own(
         call.answer("200 OK", "Session: 1")
         call.setup(PORT)
         scene.helper.wait("way-open", port=PORT)
-        # Another film's entry may lead to another box for a moment more: the tidier takes it away.
+        # Another film's entry may lead to another box for a moment more: it is taken away as a stale flow.
         until(lambda: scene.arrives(PORT, stb=1), "the film arrives")
     finally:
         lab.write_config(text)

@@ -14,7 +14,7 @@ import pytest
 from nftrtsp.errors import BusyError, StateError
 from nftrtsp.helper.lock import Lock
 from nftrtsp.helper.publish import Publisher
-from nftrtsp.helper.userspace.saved import Memory
+from nftrtsp.helper.userspace.saved_sessions import SavedSessions
 from nftrtsp.helper.ways import Ways
 
 pytestmark = pytest.mark.root
@@ -111,7 +111,7 @@ def test_root_changes_nothing_elsewhere_through_a_link(run_dir: Path, name: str,
 def test_what_root_leaves_there_is_the_service_s(run_dir: Path) -> None:
     os.chown(run_dir, SERVICE, SERVICE)
     lock = Lock(run_dir)
-    Memory(run_dir).write(Ways("expectation"))
+    SavedSessions(run_dir).write(Ways("expectation"))
     publisher = Publisher(dict, path=run_dir / "helper.sock")
     owners = {path.name: path.stat().st_uid for path in run_dir.iterdir()}
     publisher.close()

@@ -2,7 +2,7 @@
 
 It keeps the kernel's rules (nf_conntrack_netlink.c, af_netlink.c): only flows
 that were born while somebody listened send events; events carry less than dumps; once the buffer is full,
-everything is dropped until it has been emptied. tests/integration/test_conntrack_table.py has the real one.
+everything is dropped until it has been emptied. tests/integration/test_flow_table.py has the real one.
 """
 
 from __future__ import annotations

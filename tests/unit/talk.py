@@ -10,7 +10,7 @@ from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.note import Note
-from nftrtsp.helper.policy import Policy
+from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.ways import Connection, Ways
 from nftrtsp.rtsp.packet import ACK, FIN, SYN, Packet
 
@@ -31,7 +31,7 @@ class World:
     def __init__(self, following: dict[str, Any] | None = None, **policy: Any) -> None:
         options: dict[str, Any] = {"may_ask": lambda address: int(address) >> 8 == 0xC0A801, **policy}
         self.ways = Ways()
-        self.dialogues = Dialogues(Policy(**options), self.ways, (554, 1554), **(following or {}))
+        self.dialogues = Dialogues(PortPolicy(**options), self.ways, (554, 1554), **(following or {}))
         self.now = 1000.0
         self.open: dict[int, tuple[bytes, int]] = {}
         self.notes: list[Note] = []

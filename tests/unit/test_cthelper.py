@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from nftrtsp.config import parse
 from nftrtsp.errors import MalformedError
-from nftrtsp.helper.userspace import registry as cthelper
-from nftrtsp.helper.userspace.registry import Registration
+from nftrtsp.helper.userspace import cthelper
+from nftrtsp.helper.userspace.cthelper import Registration
 from nftrtsp.netlink import wire
 
 CONFIG = {

@@ -81,15 +81,15 @@ def test_what_is_foreseen_is_what_is_decided(
         one.answer("Session: 5;timeout=10")
     world.now += data.draw(st.sampled_from((0.0, 100.0, 5000.0)))
     talk.dialogue.rewrite_destination = ROUTER
-    talk.dialogue._substitution.router = ROUTER
+    talk.dialogue._payload_nat.router = ROUTER
     field = "Transport: " + ",".join(asked)
     text = lines("SETUP rtsp://s/f RTSP/1.0", *before, field, *after)
     at = data.draw(st.integers(text.index(b"Transport") + len(field) + 2, len(text) - 1))
 
     talk.send(True, text[:at])
-    hearing = talk.dialogue.hearing
-    assert has_transport(hearing.unfinished(from_client=True)[1])
-    begun = hearing.begun(from_client=True)
+    conversation = talk.dialogue.conversation
+    assert has_transport(conversation.unfinished(from_client=True)[1])
+    begun = conversation.begun(from_client=True)
     assert begun is not None
     open_before = dict(world.open)
     foreseen = talk.dialogue.foresee(begun, world.now, from_client=True)
@@ -107,7 +107,7 @@ def test_a_request_that_is_none_of_the_boxes_setups_is_foreseen_to_change_nothin
     Talk(talk.world, box=1, port=50000).setup(27336)
     for text in (b"PLAY", b"OPTIONS"):
         talk.send(True, text + b" * RTSP/1.0\r\nTransport: X/UDP;client_port=27336\r\n")
-        begun = talk.dialogue.hearing.begun(from_client=True)
+        begun = talk.dialogue.conversation.begun(from_client=True)
         assert begun is not None
         assert talk.dialogue.foresee(begun, talk.world.now, from_client=True) == []
         talk.send(True, b"\r\n")

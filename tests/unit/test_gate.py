@@ -27,11 +27,11 @@ from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import KernelError
 from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.note import Note
-from nftrtsp.helper.policy import Policy, no_ports
-from nftrtsp.helper.userspace import queue as nfqueue
-from nftrtsp.helper.userspace.expectations import Openings
+from nftrtsp.helper.port_policy import PortPolicy, no_ports
+from nftrtsp.helper.userspace import nfqueue
+from nftrtsp.helper.userspace.expectations import Expectations
 from nftrtsp.helper.userspace.gate import LONGEST_WAIT, Gate
-from nftrtsp.helper.userspace.queue import Queued
+from nftrtsp.helper.userspace.nfqueue import Queued
 from nftrtsp.helper.ways import Connection, Way, Ways
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import be32, nested, u8
@@ -53,7 +53,7 @@ ESTABLISHED = entry(3, IPS_CONFIRMED | IPS_SEEN_REPLY)
 
 
 class Kernel:
-    """Openings that only remember; ``refuse`` names ports that the kernel will not expect."""
+    """Expectations that only remember; ``refuse`` names ports that the kernel will not expect."""
 
     def __init__(self) -> None:
         self.open_now: dict[int, tuple[bytes, int]] = {}
@@ -106,9 +106,9 @@ class Bench:
         self.kernel = Kernel()
         self.notes: list[Note] = []
         self.ways = Ways("expectation")
-        policy = Policy.of(config, substitutes=True, router_ports=no_ports)
+        policy = PortPolicy.of(config, substitutes=True, router_ports=no_ports)
         dialogues = Dialogues(policy, self.ways, (554,), confirm=self.confirm)
-        self.gate = Gate(config, dialogues, cast(Openings, self.kernel), self.notes.append)
+        self.gate = Gate(config, dialogues, cast(Expectations, self.kernel), self.notes.append)
         self.now = 1000.0
         self.count = 0
         self.unconfirmed = False  # whether the next packets begin entries of conntrack
@@ -641,7 +641,7 @@ def test_the_short_way_ends_where_the_long_one_does(
                     bench.kernel.open_now,
                     bench.kernel.cut,
                     bench.gone,
-                    dialogue.hearing.lost,
+                    dialogue.conversation.lost,
                     dialogue.last,
                 )
             )

@@ -19,8 +19,7 @@ from nftrtsp.conntrack.attribute import (
 from nftrtsp.conntrack.flow import IPS_CONFIRMED, IPS_DYING, IPS_SEEN_REPLY
 from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import MalformedError
-from nftrtsp.helper.userspace import queue as nfqueue
-from nftrtsp.helper.userspace import watchdog
+from nftrtsp.helper.userspace import nfqueue, watchdog
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.wire import attribute, be32, message, nested, u8
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import nftrtsp.helper
 import nftrtsp.rtsp
 from nftrtsp.helper.answer import redirect_port
-from nftrtsp.rtsp.conversation import Hearing
+from nftrtsp.rtsp.conversation import Conversation
 from nftrtsp.rtsp.message import Parser, Response, Span
 from nftrtsp.rtsp.packet import ACK, Packet
 from nftrtsp.rtsp.rewriting import Edit, rewrite
@@ -175,12 +175,12 @@ def segments(text: bytes) -> None:
 
 
 def heard(text: bytes) -> None:
-    hearing = Hearing()
+    conversation = Conversation()
     for at in range(0, len(text), 7):
         data = text[at : at + 7]
         packet = Packet(b"box.", b"tv..", 40000, 554, at, 1, ACK, data, len(data), 40)
-        if not hearing.is_idle(packet, from_client=True):
-            list(hearing.take(packet, from_client=True))
+        if not conversation.is_idle(packet, from_client=True):
+            list(conversation.take(packet, from_client=True))
 
 
 WHOLE = (whole, whole_when_lost, values, transports, foreseen, rewritten)

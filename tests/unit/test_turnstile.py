@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nftrtsp.helper.fairness import Limits
-from nftrtsp.helper.userspace import queue as nfqueue
-from nftrtsp.helper.userspace.queue import Queued
+from nftrtsp.helper.fair_queue import Limits
+from nftrtsp.helper.userspace import nfqueue
+from nftrtsp.helper.userspace.nfqueue import Queued
 from nftrtsp.helper.userspace.turnstile import LONGEST_TURN, Turnstile
 from nftrtsp.netlink import wire
 from tests.unit.test_gate import ACK, ISN, ROUTER, SERVER, Bench, Line, ip_packet, setup

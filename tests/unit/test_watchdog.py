@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nftrtsp.helper.userspace import watchdog
-from nftrtsp.helper.userspace.queue import encode_verdict
+from nftrtsp.helper.userspace.nfqueue import encode_verdict
 from nftrtsp.helper.userspace.watchdog import Watchdog
 from tests.unit.test_nfqueue import packet
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from nftrtsp.helper.action import Action, CloseWay, OpenWay
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.policy import Policy
+from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.ways import MAX_LIFETIME, Connection, Ways
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
 
@@ -87,7 +87,7 @@ class Model:
         self.substitutes = substitutes
         self.now = 1000.0
         self.services: set[int] = set()
-        self.refusals = 0  # so many of the next openings the kernel refuses
+        self.refusals = 0  # so many of the next expectations the kernel refuses
         self.lines = [Line(one) for one in LINES]
         self.known = {line.connection: line for line in self.lines}
         self.open: dict[int, tuple[bytes, int]] = {}
@@ -96,7 +96,7 @@ class Model:
 
     def _start(self) -> tuple[Ways, Dialogues]:
         ways = Ways()
-        policy = Policy(
+        policy = PortPolicy(
             lambda address: address.packed in BOXES,
             MAX_PER_STB,
             MAX_TOTAL,
@@ -302,7 +302,7 @@ class Model:
         self.services ^= {ROUTER[which % len(ROUTER)]}
 
     def refuse(self, count: int) -> None:
-        """The kernel will refuse the next openings."""
+        """The kernel will refuse the next expectations."""
         self.refusals = count
 
     def restart(self) -> None:
@@ -359,7 +359,7 @@ class Model:
         dialogue = self.dialogues.find(line.connection)
         if dialogue is None:
             return True
-        return not dialogue.hearing.incomplete(from_client=True) and not dialogue._agreement.waits
+        return not dialogue.conversation.incomplete(from_client=True) and not dialogue._agreement.waits
 
     def _note_missed(self, line: Line) -> None:
         """Take note of a connection that the helper does not know, or has forgotten."""

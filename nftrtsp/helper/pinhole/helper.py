@@ -4,8 +4,8 @@ It is not in the path: the SETUP goes on while the map's element is made, some 0
 only after the server's answer. What it knows of each way (who asked, which session) is written beside the
 element as its comment, so a helper that starts anew takes over what its forerunner opened.
 
-Copies are read off at once and wait for the turn of their box (:mod:`nftrtsp.helper.fairness`). A connection
-is believed only when conntrack knows it as established in both directions.
+Copies are read off at once and wait for the turn of their box (:mod:`nftrtsp.helper.fair_queue`). A
+connection is believed only when conntrack knows it as established in both directions.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from nftrtsp.errors import KernelError, NftrtspError
 from nftrtsp.helper import adoption
 from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
 from nftrtsp.helper.adoption import Left
+from nftrtsp.helper.conntrack_entries import ConntrackEntries, has_ended
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.established import Witness, has_ended
-from nftrtsp.helper.fairness import Turns
+from nftrtsp.helper.fair_queue import FairQueue
 from nftrtsp.helper.note import Note, note
 from nftrtsp.helper.pinhole.comment import comment, read_comment
-from nftrtsp.helper.pinhole.elements import Elements
-from nftrtsp.helper.pinhole.log import Nflog, asker, is_start
-from nftrtsp.helper.policy import Policy
+from nftrtsp.helper.pinhole.nflog import Nflog, asker, is_start
+from nftrtsp.helper.pinhole.written_elements import WrittenElements
+from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.service import Service
-from nftrtsp.helper.stale_flows import Tidier
+from nftrtsp.helper.stale_flows import StaleFlows
 from nftrtsp.helper.ways import Connection, Way, Ways, counted, way_record
 from nftrtsp.rtsp.packet import read_packet
 from nftrtsp.ruleset.names import LOG_PREFIX, TABLE_NAME
@@ -68,19 +68,19 @@ class PinholeHelper:
         self.pause = int(config.rtsp.pause)
         self.roles = Roles(config)
         self.ways = Ways(KIND)
-        self.dialogues = Dialogues(Policy.of(config), self.ways, config.rtsp.ports, confirm=self.confirm)
+        self.dialogues = Dialogues(PortPolicy.of(config), self.ways, config.rtsp.ports, confirm=self.confirm)
         self.map = PinholeMap()
-        self.elements = Elements(self.map)
+        self.elements = WrittenElements(self.map)
         self.conntrack = Conntrack()
-        self.witness = Witness(self.conntrack)
+        self.entries = ConntrackEntries(self.conntrack)
         self.watch = watch_table()
         self.log = Nflog(config.rtsp.log_group, LOG_PREFIX)
-        self.tidier = Tidier(config)
+        self.stale_flows = StaleFlows(config)
         self._ports = frozenset(config.rtsp.ports)
         self._configured = frozenset(one.address.packed for one in config.stb)
         self._met: OrderedDict[bytes, bytes] = OrderedDict()  # boxes that conntrack vouched for
-        self._turns: Turns[bytes] = Turns(self._is_known)
-        self._turns_due = False
+        self._fair_queue: FairQueue[bytes] = FairQueue(self._is_known)
+        self._turn_due = False
         self._flush_due = False
         self._dropped: dict[bytes, int] = {}  # copies that were not read, by box
         self._faults: dict[str, str] = {}  # what went wrong with a packet, since the last sweep
@@ -89,7 +89,7 @@ class PinholeHelper:
 
     def close(self) -> None:
         """Close the sockets. The elements stay: films go on, and the next helper takes them over."""
-        for one in (self.log, self.watch, self.conntrack, self.map, self.tidier):
+        for one in (self.log, self.watch, self.conntrack, self.map, self.stale_flows):
             one.close()
 
     # --- packets ---
@@ -101,9 +101,9 @@ class PinholeHelper:
         for copy in self.log.receive(_COPIES):
             self.service.counters.packets += 1
             box = asker(copy, self._ports)
-            if box is None or (is_start(copy) and self._turns.has_spent(box, now)):
+            if box is None or (is_start(copy) and self._fair_queue.has_spent(box, now)):
                 continue  # a connection whose beginning was not seen is picked up when it says something
-            for whose, _ in self._turns.put(box, len(copy), copy, now):
+            for whose, _ in self._fair_queue.put(box, len(copy), copy, now):
                 if whose in self._dropped or len(self._dropped) < _MET:
                     self._dropped[whose] = self._dropped.get(whose, 0) + 1
         if self.log.overruns != overruns:
@@ -116,14 +116,14 @@ class PinholeHelper:
 
     def _take_turns(self) -> None:
         """Do what waits, for a few milliseconds: then the loop looks at its timers and descriptors."""
-        self._turns_due = False
+        self._turn_due = False
         now = time.monotonic()
         end = now + _TURN
-        while now < end and (turn := self._turns.take(now)) is not None:
+        while now < end and (turn := self._fair_queue.take(now)) is not None:
             self._understand(turn[1], now)
             now = time.monotonic()
-        if len(self._turns) and not self._turns_due:
-            self._turns_due = True
+        if len(self._fair_queue) and not self._turn_due:
+            self._turn_due = True
             self.service.after(0, self._take_turns)
 
     def _understand(self, copy: bytes, now: float) -> None:
@@ -149,7 +149,7 @@ class PinholeHelper:
                 if action.way.port not in closed:
                     self._close([action.way.port])
                 if action.cut:
-                    self.tidier.cut(action.way)
+                    self.stale_flows.cut(action.way)
                 self._tell(action.note, action.way)
             elif isinstance(action, Note):
                 self.service.tell(action)
@@ -187,7 +187,7 @@ class PinholeHelper:
             return
         if action.new:
             way.router = self._router_address(way)
-            self.tidier.opened(way)
+            self.stale_flows.opened(way)
             self._tell(action.note, way)
         else:
             self._flush_soon()
@@ -241,13 +241,13 @@ class PinholeHelper:
     def learn_owners(self) -> None:
         """Learn from conntrack where media went before this helper ran."""
         try:
-            self.tidier.learn()
+            self.stale_flows.learn()
         except NftrtspError as error:
             self.service.warn(f"conntrack cannot be listed: {error}")
 
     def confirm(self, connection: Connection) -> bool:
         """Whether conntrack knows a connection as one that both ends take part in; only then it may ask."""
-        flow = self.witness.established(connection)
+        flow = self.entries.established(connection)
         if flow is None:
             return False
         self._met[connection.client] = flow.reply.dst
@@ -258,7 +258,7 @@ class PinholeHelper:
 
     def _router_address(self, way: Way) -> bytes:
         """Return the address the server sees: media comes to it. It is what conntrack translates to."""
-        flow = self.witness.flow(way.master)
+        flow = self.entries.flow(way.master)
         return flow.reply.dst if flow is not None and len(flow.reply.dst) == 4 else bytes(4)
 
     # --- what time and others do ---
@@ -279,9 +279,9 @@ class PinholeHelper:
         self._faults.clear()
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
-        if self.tidier.error is not None:
-            self.service.warn(f"conntrack entries in the way could not be deleted: {self.tidier.error}")
-            self.tidier.error = None
+        if self.stale_flows.error is not None:
+            self.service.warn(f"conntrack entries in the way could not be deleted: {self.stale_flows.error}")
+            self.stale_flows.error = None
 
     def _say_dropped(self) -> None:
         dropped, self._dropped = self._dropped, {}
@@ -299,7 +299,7 @@ class PinholeHelper:
         self._asked_about = first + 1 + min(_ASKED, len(holding) // _LOOKS)
         now = time.monotonic()
         for dialogue in holding[first : self._asked_about]:
-            flow = self.witness.flow(dialogue.connection)
+            flow = self.entries.flow(dialogue.connection)
             # What conntrack was made to forget may live on: its next packet brings it back.
             silent = now - dialogue.last > _FORGOTTEN
             if silent if flow is None else has_ended(flow):

@@ -24,10 +24,10 @@ from nftrtsp.conntrack.expectation import Expectation, ExpectationNat, create_ex
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_UDP, Tuple
 from nftrtsp.errors import KernelError
-from nftrtsp.helper.established import Witness, has_ended
-from nftrtsp.helper.stale_flows import Tidier
+from nftrtsp.helper.conntrack_entries import ConntrackEntries, has_ended
+from nftrtsp.helper.stale_flows import StaleFlows
 from nftrtsp.helper.ways import MAX_LIFETIME, Connection, Way
-from nftrtsp.netlink.socket import Questions
+from nftrtsp.netlink.socket import RequestSocket
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 NF_CT_EXPECT_PERMANENT = 0x1
@@ -50,7 +50,7 @@ class _Kept(msgspec.Struct, gc=False):
     seen: float
 
 
-class Openings:
+class Expectations:
     """The expectations of all ways, by public port. ``pause`` is their timeout in seconds.
 
     ``policy_timeout``: what the registered helper gives a new expectation; where that is ``pause`` too, one
@@ -60,18 +60,18 @@ class Openings:
     def __init__(self, config: Config, *, policy_timeout: int) -> None:
         self.pause = int(config.rtsp.pause)
         self.policy_timeout = policy_timeout
-        self._questions = Questions("conntrack")
+        self._requests = RequestSocket("conntrack")
         self._conntrack = Conntrack()
-        self._witness = Witness(self._conntrack)
+        self._entries = ConntrackEntries(self._conntrack)
         self._function = FUNCTIONS[0]
         self._kept: dict[int, _Kept] = {}
         #: Ends media flows, in a thread of its own.
-        self.tidier = Tidier(config)
+        self.stale_flows = StaleFlows(config)
 
     def close_sockets(self) -> None:
         """Let go of the kernel, when the flows are gone that were to end; what is open stays open."""
-        self.tidier.close()
-        self._questions.close()
+        self.stale_flows.close()
+        self._requests.close()
         self._conntrack.close()
 
     def open(self, way: Way, master: Tuple, router: bytes, now: float) -> None:
@@ -84,7 +84,7 @@ class Openings:
         kept = self._kept.get(way.port)
         if kept is not None:
             if kept.expectation == wanted and self._refresh(kept, now + self.lifetime(way), now):
-                self.tidier.opened(way)
+                self.stale_flows.opened(way)
                 return
             self._delete(kept.expectation)
         try:
@@ -96,13 +96,13 @@ class Openings:
             self._delete(wanted)
             wanted = self._create(wanted)
         self._kept[way.port] = _Kept(wanted, now + self.pause, now)
-        self.tidier.opened(way)
+        self.stale_flows.opened(way)
 
     def close(self, way: Way, *, cut: bool) -> None:
         """Expect nothing for ``way`` any more; with ``cut`` its media flows end in a second or two."""
         kept = self._kept.pop(way.port, None)
         if cut:
-            self.tidier.cut(way)
+            self.stale_flows.cut(way)
         if kept is not None:
             self._delete(kept.expectation)
 
@@ -165,12 +165,12 @@ class Openings:
 
         One that conntrack has forgotten may live on: it is picked up again with its next packet.
         """
-        flow = self._witness.flow(connection)
+        flow = self._entries.flow(connection)
         return silent > _FORGOTTEN if flow is None else has_ended(flow)
 
     def is_established(self, connection: Connection) -> bool:
         """Whether conntrack knows a control connection as one that both ends take part in."""
-        return self._witness.established(connection) is not None
+        return self._entries.established(connection) is not None
 
     def adopt(self, expectation: Expectation, now: float) -> None:
         """Keep an expectation that an earlier helper left as one of ours."""
@@ -188,12 +188,12 @@ class Openings:
         """Create ``wanted``; return it as it was created, with a function that this kernel has."""
         what = "expecting a film"
         try:
-            self._ask(create_expectation(wanted, sequence=self._questions.number()), what)
+            self._ask(create_expectation(wanted, sequence=self._requests.number()), what)
         except KernelError as error:
             if error.errno != errno.EINVAL or wanted.function == FUNCTIONS[-1]:
                 raise
             wanted = msgspec.structs.replace(wanted, function=FUNCTIONS[-1])
-            self._ask(create_expectation(wanted, sequence=self._questions.number()), what)
+            self._ask(create_expectation(wanted, sequence=self._requests.number()), what)
             self._function = FUNCTIONS[-1]
         if self.policy_timeout != self.pause:
             self._set_timeout(wanted, self.pause)
@@ -211,11 +211,11 @@ class Openings:
 
     def _set_timeout(self, expectation: Expectation, timeout: int) -> None:
         timed = msgspec.structs.replace(expectation, timeout=timeout)
-        ask = create_expectation(timed, sequence=self._questions.number(), replace=True)
+        ask = create_expectation(timed, sequence=self._requests.number(), replace=True)
         self._ask(ask, "prolonging an expectation")
 
     def _delete(self, expectation: Expectation) -> None:
-        ask = delete_expectation(expectation, sequence=self._questions.number())
+        ask = delete_expectation(expectation, sequence=self._requests.number())
         try:
             self._ask(ask, "ending an expectation")
         except KernelError as error:
@@ -223,7 +223,7 @@ class Openings:
                 raise
 
     def _ask(self, ask: bytes, what: str) -> None:
-        for _ in self._questions.ask(ask, what):
+        for _ in self._requests.ask(ask, what):
             pass
 
 

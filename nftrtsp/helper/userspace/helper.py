@@ -28,13 +28,13 @@ from nftrtsp.helper.adoption import Left
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.note import Note, note
-from nftrtsp.helper.policy import Policy
+from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.service import Service
-from nftrtsp.helper.userspace import registry as cthelper
-from nftrtsp.helper.userspace.expectations import Openings, load_function
+from nftrtsp.helper.userspace import cthelper
+from nftrtsp.helper.userspace.expectations import Expectations, load_function
 from nftrtsp.helper.userspace.gate import Gate
-from nftrtsp.helper.userspace.queue import Queue
-from nftrtsp.helper.userspace.saved import Memory, Remembered
+from nftrtsp.helper.userspace.nfqueue import Queue
+from nftrtsp.helper.userspace.saved_sessions import SavedSession, SavedSessions
 from nftrtsp.helper.userspace.turnstile import Turnstile
 from nftrtsp.helper.userspace.watchdog import PATIENCE, Watchdog
 from nftrtsp.helper.ways import Connection, Ways, counted
@@ -64,7 +64,7 @@ class UserspaceHelper:
         self.config = config
         self.service = service
         self.ways = Ways("expectation")
-        policy = Policy.of(config, substitutes=True)
+        policy = PortPolicy.of(config, substitutes=True)
         self.dialogues = Dialogues(policy, self.ways, config.rtsp.ports, confirm=self._confirm)
         self._configured = frozenset(one.address.packed for one in config.stb)
         self._turns_due = False
@@ -75,18 +75,18 @@ class UserspaceHelper:
         self.watchdog = Watchdog(self.queue.fileno(), config.rtsp.queue, cthelper.encode_disable(config))
         registered = cthelper.register(config)
         load_function()
-        self.openings = Openings(config, policy_timeout=_policy_timeout(registered[0]))
+        self.expectations = Expectations(config, policy_timeout=_policy_timeout(registered[0]))
         self._notes: list[Note] = []  # to be told once packets no longer wait for us
-        self.gate = Gate(config, self.dialogues, self.openings, self._note)
+        self.gate = Gate(config, self.dialogues, self.expectations, self._note)
         self.turnstile = Turnstile(self.gate, self._is_known)
         self._changed = True
         self._write_after = 0.0  # monotonic
         self._turn = 0  # of the connections that conntrack is asked about
-        self.memory = Memory(paths.run_dir())
+        self.memory = SavedSessions(paths.run_dir())
         _raise_expect_max(config, service)
         self.adopted = self._adopt()
         try:
-            self.openings.tidier.learn()
+            self.expectations.stale_flows.learn()
         except NftrtspError as error:
             service.warn(f"conntrack cannot be listed: {error}")
         self._beaten = time.monotonic()
@@ -96,7 +96,7 @@ class UserspaceHelper:
         self.memory.write(self.ways)
         self.watchdog.close()
         self.queue.close()
-        self.openings.close_sockets()
+        self.expectations.close_sockets()
 
     def records(self) -> list[dict[str, Any]]:
         """Return the JSON of all ways open."""
@@ -162,9 +162,9 @@ class UserspaceHelper:
             self._keep_enabled()
         self._say_unread()
         self._tell()
-        if self.openings.tidier.error is not None:
-            self.service.warn(f"media flows could not be ended: {self.openings.tidier.error}")
-            self.openings.tidier.error = None
+        if self.expectations.stale_flows.error is not None:
+            self.service.warn(f"media flows could not be ended: {self.expectations.stale_flows.error}")
+            self.expectations.stale_flows.error = None
         self.service.status(self.ways.summary())
         self.service.counters.lost = self.dialogues.lost
 
@@ -172,7 +172,7 @@ class UserspaceHelper:
         """Prolong what is used, some of it at each tick: packets wait meanwhile."""
         self._prolonging = False
         with contextlib.suppress(NftrtspError):  # again in five seconds
-            gone, self._prolonging = self.openings.refresh(self.ways, time.monotonic())
+            gone, self._prolonging = self.expectations.refresh(self.ways, time.monotonic())
             for way in gone:
                 self.gate.rehome(way)
 
@@ -194,7 +194,7 @@ class UserspaceHelper:
             self._turn = first + _ASKED
             quiet = (quiet[first:] + quiet[:first])[:_ASKED]
         with contextlib.suppress(NftrtspError):
-            return [one for one in quiet if self.openings.has_ended(one.connection, now - one.last)]
+            return [one for one in quiet if self.expectations.has_ended(one.connection, now - one.last)]
         return []
 
     def _keep_enabled(self) -> None:
@@ -241,11 +241,11 @@ class UserspaceHelper:
         known = self.memory.read()
         now = time.monotonic()
         groups: dict[Left, dict[int, Expectation]] = {}
-        for one in self.openings.listed():
+        for one in self.expectations.listed():
             if one.nat is None:
                 continue
             port = one.tuple.dport or 0
-            memory = known.get(port, Remembered(port))
+            memory = known.get(port, SavedSession(port))
             group = adoption.left(_connection(one.master), memory.session, memory.timeout)
             groups.setdefault(group, {})[port] = one
         return sum(self._take_over(left, ours, now) for left, ours in groups.items())
@@ -257,12 +257,12 @@ class UserspaceHelper:
         owners = {one.nat.tuple.src for one in ours.values() if one.nat is not None}
         if refusal is not None or owners != {left.connection.client}:
             for one in ours.values():
-                self.openings.drop(one)
+                self.expectations.drop(one)
             return 0
         dialogue, _ = self.dialogues.begin(left.connection, now)
         for way in dialogue.adopt(ports, now, session=left.session, timeout=left.timeout):
             way.router = ours[way.port].tuple.dst
-            self.openings.adopt(ours[way.port], now)
+            self.expectations.adopt(ours[way.port], now)
         return len(ours)
 
 

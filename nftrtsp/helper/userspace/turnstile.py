@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterable
 
 from nftrtsp.errors import MalformedError
-from nftrtsp.helper.fairness import Limits, Turns
-from nftrtsp.helper.userspace import queue as nfqueue
+from nftrtsp.helper.fair_queue import FairQueue, Limits
+from nftrtsp.helper.userspace import nfqueue
 from nftrtsp.helper.userspace.gate import Gate
-from nftrtsp.helper.userspace.queue import Queued
+from nftrtsp.helper.userspace.nfqueue import Queued
 
 #: Seconds of work before verdicts are sent and the loop looks around.
 TURN = 0.004
@@ -32,19 +32,19 @@ class Turnstile:
         #: Packets that went on unread, by box, and what went wrong in reading one: for the helper to say.
         self.unread: dict[bytes, int] = {}
         self.faults: dict[str, str] = {}
-        self._turns: Turns[Queued] = Turns(known, limits)
+        self._fair_queue: FairQueue[Queued] = FairQueue(known, limits)
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._fair_queue)
 
     def come(self, packets: Iterable[Queued], now: float) -> list[bytes]:
         """Let ``packets`` wait; return the verdicts on what may not."""
         verdicts: list[bytes] = []
         for packet in packets:
             size = len(packet.payload) + len(packet.ct)
-            for box, gone in self._turns.put(packet.box, size, packet, now):
+            for box, gone in self._fair_queue.put(packet.box, size, packet, now):
                 if gone is packet:
-                    verdicts += [self._pass(box, before) for before in self._turns.clear(box)]
+                    verdicts += [self._pass(box, before) for before in self._fair_queue.clear(box)]
                 verdicts.append(self._pass(box, gone))
         return verdicts
 
@@ -53,14 +53,14 @@ class Turnstile:
         verdicts: list[bytes] = []
         now = clock()
         end = now + turn
-        while now < end and (one := self._turns.take(now)) is not None:
+        while now < end and (one := self._fair_queue.take(now)) is not None:
             verdicts += self._read(one[1], now)
             now = clock()
         return verdicts
 
     def let_go(self, now: float) -> list[bytes]:
         """Return the verdicts on what has waited for its turn for too long."""
-        return [self._pass(box, one) for box, one in self._turns.late(now - LONGEST_TURN)]
+        return [self._pass(box, one) for box, one in self._fair_queue.late(now - LONGEST_TURN)]
 
     def _read(self, packet: Queued, now: float) -> list[bytes]:
         try:

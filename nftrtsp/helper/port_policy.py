@@ -55,7 +55,7 @@ def no_ports() -> frozenset[int]:
     return frozenset()
 
 
-class Policy(msgspec.Struct, frozen=True):
+class PortPolicy(msgspec.Struct, frozen=True):
     """The limits. ``substitutes``: whether a port that is taken may be replaced by another in the request.
 
     ``pause`` in seconds is how long a silent way is kept, a day at most. ``own`` are addresses of the router,
@@ -81,7 +81,7 @@ class Policy(msgspec.Struct, frozen=True):
         substitutes: bool = False,
         own: frozenset[bytes] = frozenset(),
         router_ports: Callable[[], frozenset[int]] | None = None,
-    ) -> Policy:
+    ) -> PortPolicy:
         """Return the policy that ``config`` asks for.
 
         ``router_ports``: None for those of this network namespace, as the kernel tells them. Raises

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from nftrtsp.errors import KernelError
-from nftrtsp.helper.pinhole.elements import AT_ONCE, Elements
+from nftrtsp.helper.pinhole.written_elements import AT_ONCE, WrittenElements
 from nftrtsp.ruleset.pinhole import Pinhole
 from tests.integration.test_pinhole_map import NOTE, STB, Room, pinhole, room
 
@@ -24,7 +24,7 @@ class Table:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.map = room.map
-        self.elements = Elements(room.map)
+        self.elements = WrittenElements(room.map)
         self.asked = 0
         commit = room.map._elements._commit_some
 

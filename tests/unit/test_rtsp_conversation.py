@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nftrtsp.rtsp.conversation import Hearing
+from nftrtsp.rtsp.conversation import Conversation
 from nftrtsp.rtsp.message import Message
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
 
@@ -18,7 +18,7 @@ class Call:
     """A connection with right numbers; ``numbers`` are those of the next bytes of box and server."""
 
     def __init__(self, *, client: int = 1000, server: int = 5000, handshake: bool = True) -> None:
-        self.hearing = Hearing()
+        self.conversation = Conversation()
         self.numbers = {True: client, False: server}
         self.heard: list[Message] = []
         if handshake:
@@ -35,9 +35,9 @@ class Call:
         return Packet(*ends, seq % WRAP, right % WRAP if flags & ACK else 0, flags, data, len(data), 40)
 
     def take(self, packet: Packet, from_client: bool) -> list[Message]:
-        if self.hearing.is_idle(packet, from_client=from_client):
+        if self.conversation.is_idle(packet, from_client=from_client):
             return []
-        heard = [message for message, _ in self.hearing.take(packet, from_client=from_client)]
+        heard = [message for message, _ in self.conversation.take(packet, from_client=from_client)]
         self.heard += heard
         return heard
 
@@ -72,7 +72,7 @@ def test_a_forged_acknowledgement_makes_nobody_deaf(call: Call, ack: int) -> Non
 def test_a_message_out_of_the_window_is_not_heard(call: Call, at: int) -> None:
     assert call.forge(True, SETUP % (1, 4000), at=at) == []
     assert call.forge(False, ANSWER % 1, at=at) == []
-    assert call.hearing.held == 0
+    assert call.conversation.held == 0
     assert [message.cseq for message in call.send(True, SETUP % (1, 27336))] == [1]
 
 
@@ -117,7 +117,7 @@ def test_a_server_that_spoke_before_the_first_syn_was_not_this_one() -> None:
     call.send(True, flags=SYN)
     call.forge(False, flags=SYN | ACK, at=99, ack=55)
     call.send(False, flags=SYN | ACK)
-    assert not call.hearing.picked_up
+    assert not call.conversation.picked_up
     call.send(True, SETUP % (1, 27336))
     assert [message.cseq for message in call.send(False, ANSWER % 1)] == [1]
 
@@ -129,8 +129,8 @@ def test_two_copies_that_differ_end_the_reading(call: Call, from_client: bool, w
     assert len(call.send(from_client, text)) == 1
     other = text.replace(b"CSeq: ", b"CSeQ: ")
     assert call.forge(from_client, other, at=-len(text)) == []
-    assert call.hearing.garbage == f"{who}: two copies of the same bytes differ"
-    assert call.hearing.held == 0
+    assert call.conversation.garbage == f"{who}: two copies of the same bytes differ"
+    assert call.conversation.held == 0
     assert call.send(True, SETUP % (3, 27336)) == []
 
 
@@ -139,7 +139,7 @@ def test_a_message_completed_by_a_segment_that_contradicts_itself_is_not_heard(c
     place = text.index(b"27336")
     assert call.forge(True, text[place:], at=place) == []
     assert call.forge(True, text.replace(b"27336", b"27400")) == []
-    assert call.hearing.garbage is not None
+    assert call.conversation.garbage is not None
 
 
 def test_a_repeated_segment_is_no_contradiction_however_it_is_cut(call: Call) -> None:
@@ -147,16 +147,16 @@ def test_a_repeated_segment_is_no_contradiction_however_it_is_cut(call: Call) ->
     for first, last in ((0, 40), (20, 60), (0, 50), (59, len(text)), (0, len(text)), (30, 31)):
         call.forge(True, text[first:last], at=first)
     assert [message.cseq for message in call.heard] == [1]
-    assert call.hearing.garbage is None
+    assert call.conversation.garbage is None
 
 
 def test_after_garbage_nothing_is_held(call: Call) -> None:
     call.send(True, SETUP[:20])
     call.send(False, b"\xff" * 300)
-    assert call.hearing.garbage is not None
+    assert call.conversation.garbage is not None
     for number in range(1, 40):
         call.forge(True, bytes(1000), at=number * 2000)
-    assert call.hearing.held < 10_000
+    assert call.conversation.held < 10_000
 
 
 def test_the_end_is_believed_by_its_number_only(call: Call) -> None:
@@ -165,40 +165,44 @@ def test_the_end_is_believed_by_its_number_only(call: Call) -> None:
         for flags in (RST, RST | ACK, FIN | ACK):
             for at in (1, 1000, 1 << 30, -1000, -(1 << 30)):
                 packet = call.packet(from_client, flags=flags, at=at)
-                assert not call.hearing.is_plausible_end(packet, from_client=from_client), at
+                assert not call.conversation.is_plausible_end(packet, from_client=from_client), at
             packet = call.packet(from_client, flags=flags)
-            assert call.hearing.is_plausible_end(packet, from_client=from_client)
+            assert call.conversation.is_plausible_end(packet, from_client=from_client)
             packet = call.packet(from_client, flags=flags, ack=1 << 30)
-            assert call.hearing.is_plausible_end(packet, from_client=from_client) == (flags == RST)
+            assert call.conversation.is_plausible_end(packet, from_client=from_client) == (flags == RST)
 
 
 def test_a_box_that_was_switched_off_may_reset_by_the_number_the_server_acknowledged(call: Call) -> None:
     text = SETUP % (1, 27336)
     call.send(True, text)  # and no acknowledgement
-    assert call.hearing.is_plausible_end(call.packet(True, flags=RST, at=-len(text)), from_client=True)
+    assert call.conversation.is_plausible_end(call.packet(True, flags=RST, at=-len(text)), from_client=True)
     call.send(False)
-    assert not call.hearing.is_plausible_end(call.packet(True, flags=RST, at=-len(text)), from_client=True)
+    assert not call.conversation.is_plausible_end(
+        call.packet(True, flags=RST, at=-len(text)), from_client=True
+    )
 
 
 def test_the_end_with_data_is_believed_before_and_after_the_data_was_taken(call: Call) -> None:
     packet = call.packet(True, SETUP % (1, 27336), FIN | ACK)
-    assert call.hearing.is_plausible_end(packet, from_client=True)
+    assert call.conversation.is_plausible_end(packet, from_client=True)
     call.take(packet, True)
-    assert call.hearing.is_plausible_end(packet, from_client=True)
+    assert call.conversation.is_plausible_end(packet, from_client=True)
 
 
 def test_a_refused_connection_ends() -> None:
     call = Call(handshake=False)
     call.send(True, flags=SYN)
-    assert not call.hearing.is_plausible_end(call.packet(False, flags=RST), from_client=False)
-    assert not call.hearing.is_plausible_end(call.packet(False, flags=RST | ACK, ack=9), from_client=False)
-    assert call.hearing.is_plausible_end(call.packet(False, flags=RST | ACK), from_client=False)
+    assert not call.conversation.is_plausible_end(call.packet(False, flags=RST), from_client=False)
+    assert not call.conversation.is_plausible_end(
+        call.packet(False, flags=RST | ACK, ack=9), from_client=False
+    )
+    assert call.conversation.is_plausible_end(call.packet(False, flags=RST | ACK), from_client=False)
 
 
 def test_before_anything_was_heard_no_end_is_believed() -> None:
     call = Call(handshake=False)
     for flags in (RST, RST | ACK, FIN | ACK):
-        assert not call.hearing.is_plausible_end(call.packet(True, flags=flags), from_client=True)
+        assert not call.conversation.is_plausible_end(call.packet(True, flags=flags), from_client=True)
 
 
 def test_what_is_held_is_counted_and_can_be_given_up(call: Call) -> None:
@@ -206,10 +210,10 @@ def test_what_is_held_is_counted_and_can_be_given_up(call: Call) -> None:
     call.send(True, text[:30])
     call.forge(True, text[40:], at=10)
     call.send(False, ANSWER[:20])
-    assert call.hearing.held >= 30 + 30 + len(text[40:]) + 20 + 20
-    call.hearing.trim()
-    assert call.hearing.held == 0
-    assert call.hearing.garbage is None
+    assert call.conversation.held >= 30 + 30 + len(text[40:]) + 20 + 20
+    call.conversation.trim()
+    assert call.conversation.held == 0
+    assert call.conversation.garbage is None
     call.numbers[True] = (call.numbers[True] + len(text[30:])) % WRAP
     call.send(False)  # acknowledges the lost message
     assert [message.cseq for message in call.send(True, SETUP % (2, 27336))] == [2]
@@ -217,6 +221,6 @@ def test_what_is_held_is_counted_and_can_be_given_up(call: Call) -> None:
 
 def test_media_inside_the_connection_is_not_held(call: Call) -> None:
     for _ in range(100):
-        assert call.hearing.is_idle(call.packet(False, FRAME), from_client=False)
+        assert call.conversation.is_idle(call.packet(False, FRAME), from_client=False)
         call.numbers[False] = (call.numbers[False] + len(FRAME)) % WRAP
-    assert call.hearing.held == 0
+    assert call.conversation.held == 0

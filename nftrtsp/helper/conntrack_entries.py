@@ -16,7 +16,7 @@ _ESTABLISHED = 3  # TCP_CONNTRACK_ESTABLISHED
 _CLOSING = frozenset({4, 5, 6, 7, 8})  # TCP_CONNTRACK_FIN_WAIT .. CLOSE: the connection has ended
 
 
-class Witness:
+class ConntrackEntries:
     """Asks ``conntrack``, which stays the caller's; each question is one look-up in the kernel's hash."""
 
     def __init__(self, conntrack: Conntrack) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nftrtsp.helper.adoption import Left
 from nftrtsp.helper.note import Note
 from nftrtsp.helper.pinhole.comment import comment, read_comment
-from nftrtsp.helper.pinhole.log import asker, is_start, payloads
+from nftrtsp.helper.pinhole.nflog import asker, is_start, payloads
 from nftrtsp.helper.service import sentence
 from nftrtsp.helper.ways import MAX_LIFETIME, Claim, Connection, Way
 from nftrtsp.netlink import wire

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.helper.established import Witness, has_ended
+from nftrtsp.helper.conntrack_entries import ConntrackEntries, has_ended
 from nftrtsp.helper.ways import Connection
 from nftrtsp.lab.network import Lab
 from nftrtsp.rtsp.rewriting import checksum
@@ -41,7 +41,7 @@ class Stand:
         lab.router.run(["nft", "-f", "-"], input=RULES)
         self.server = lab.isp.call(lambda: socket.create_server((str(lab.rtsp_server), 554)))
         self.conntrack = lab.router.call(Conntrack)
-        self.witness = Witness(self.conntrack)
+        self.witness = ConntrackEntries(self.conntrack)
         self.box, self.to = socket.inet_aton(lab.stbs[0].address), socket.inet_aton(str(lab.rtsp_server))
 
     def call(self) -> tuple[socket.socket, socket.socket, Connection]:

@@ -12,7 +12,7 @@ from nftrtsp.rtsp.packet import ACK, SYN, Packet
 _MOST = 4  # SYNs that wait for their answer
 
 
-class Renewal:
+class PortReuse:
     """The SYNs of one connection that may begin another one."""
 
     __slots__ = ("_numbers",)

@@ -1,6 +1,6 @@
 """The table against a scripted kernel: merging, losses and their repair, silent flows, limits. No waiting.
 
-tests/integration/test_conntrack_table.py holds the same promises on the real one.
+tests/integration/test_flow_table.py holds the same promises on the real one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.conntrack import table as table_module
+from nftrtsp.conntrack import flow_table
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow import IPS_ASSURED, Flow
-from nftrtsp.conntrack.table import REMEMBERED, Table
+from nftrtsp.conntrack.flow_table import REMEMBERED, FlowTable
 from nftrtsp.conntrack.tuple import Tuple
 from tests.unit import scenes
 from tests.unit.scripted_conntrack import ScriptedConntrack
@@ -24,14 +24,14 @@ from tests.unit.scripted_conntrack import ScriptedConntrack
 CONFIG = scenes.make_config()
 
 
-def begun(kernel: ScriptedConntrack, *, everything: bool = False, limit: int = 262_144) -> Table:
+def begun(kernel: ScriptedConntrack, *, everything: bool = False, limit: int = 262_144) -> FlowTable:
     """Return a table of that kernel, loaded."""
-    table = Table(CONFIG, everything=everything, limit=limit, dumps=kernel, events=kernel, clock=kernel)
+    table = FlowTable(CONFIG, everything=everything, limit=limit, dumps=kernel, events=kernel, clock=kernel)
     assert table.poll(0) == []
     return table
 
 
-def follow(table: Table, kernel: ScriptedConntrack, seconds: float) -> list[Event]:
+def follow(table: FlowTable, kernel: ScriptedConntrack, seconds: float) -> list[Event]:
     """Poll for so long of the kernel's time; return what was told."""
     told: list[Event] = []
     ends = kernel.monotonic() + seconds
@@ -282,7 +282,7 @@ def test_a_film_is_kept_where_there_is_no_room_for_others(kernel: ScriptedConntr
 def test_films_and_expectations_have_their_limit_too(
     kernel: ScriptedConntrack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_module, "MATTERING", 3)
+    monkeypatch.setattr(flow_table, "MATTERING", 3)
     table = begun(kernel)
     for port in range(20000, 20005):
         kernel.begin(film(port))
@@ -296,7 +296,7 @@ def test_films_and_expectations_have_their_limit_too(
 def test_the_number_of_those_left_out_does_not_grow_by_seeing_them_again(
     kernel: ScriptedConntrack, monkeypatch: pytest.MonkeyPatch, everything: bool
 ) -> None:
-    monkeypatch.setattr(table_module, "MATTERING", 3)
+    monkeypatch.setattr(flow_table, "MATTERING", 3)
     for number in range(5):
         kernel.begin(other(number) if everything else film(27336 + 2 * number), heard=False)
     table = begun(kernel, everything=everything, limit=3)

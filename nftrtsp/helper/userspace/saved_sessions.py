@@ -12,14 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-from nftrtsp.helper import run_directory as rundir
+from nftrtsp.helper import run_directory
 from nftrtsp.helper.ways import Way
 
 _FILE = "userspace-ways.json"
 _LARGEST = 8 << 20  # bytes; of 65,535 ways with long sessions
 
 
-class Remembered(msgspec.Struct, frozen=True):
+class SavedSession(msgspec.Struct, frozen=True):
     """One way: its public port, and the session (None: not known) with its timeout in seconds."""
 
     port: int
@@ -27,18 +27,18 @@ class Remembered(msgspec.Struct, frozen=True):
     timeout: int | None = None
 
 
-class Memory:
+class SavedSessions:
     """The file. A missing, damaged or unwritable one costs knowledge, never the service."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / _FILE
         self._written: bytes | None = None
 
-    def read(self) -> dict[int, Remembered]:
+    def read(self) -> dict[int, SavedSession]:
         """Return what was remembered, by public port."""
         try:
             with self.path.open("rb") as file:
-                known = msgspec.json.decode(file.read(_LARGEST), type=list[Remembered])
+                known = msgspec.json.decode(file.read(_LARGEST), type=list[SavedSession])
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return {}
         return {one.port: one for one in known}
@@ -49,10 +49,10 @@ class Memory:
         for way in ways:
             if way.claims:
                 claim = way.claims[-1]
-                known.append(Remembered(way.port, claim.session, claim.timeout))
+                known.append(SavedSession(way.port, claim.session, claim.timeout))
         data = msgspec.json.encode(known)
         if data == self._written:
             return
         with contextlib.suppress(OSError):
-            rundir.write(self.path, data)
+            run_directory.write(self.path, data)
             self._written = data

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import msgspec
 
-from nftrtsp.helper.userspace.queue import Queued
-from nftrtsp.rtsp import rewriting as rewrite
+from nftrtsp.helper.userspace.nfqueue import Queued
+from nftrtsp.rtsp import rewriting
 from nftrtsp.rtsp.packet import Packet
 from nftrtsp.rtsp.rewriting import Edit, Overlay, Patch
 from nftrtsp.rtsp.stream import distance
 
 
-class Waiting(msgspec.Struct, gc=False):
+class HeldPacket(msgspec.Struct, gc=False):
     """A packet that waits, with the number of the first byte of its payload."""
 
     queued: Queued
     packet: Packet
 
 
-class Side:
+class Direction:
     """One direction of a connection at the gate."""
 
     __slots__ = ("late", "message", "overlay", "passed", "promised", "since", "waiting")
 
     def __init__(self) -> None:
         self.overlay = Overlay()
-        self.waiting: list[Waiting] = []
+        self.waiting: list[HeldPacket] = []
         self.since = 0.0  # when the first of them began to wait
         self.message: int | None = None  # where the unfinished message begins
         self.late = False  # the unfinished message need not, or may not, wait any more
@@ -62,10 +62,10 @@ class Side:
             at = distance(sequence, start)
             if not known[index] and at >= 0 and text[at : at + len(old)] == old:
                 edits[index] = Edit(at, at + len(old), new)
-        changed = rewrite.rewrite(text, list(edits.values())) if edits else None
+        changed = rewriting.rewrite(text, list(edits.values())) if edits else None
         if changed is None:
             return known
-        if span := rewrite.difference(text, changed):
+        if span := rewriting.difference(text, changed):
             self.overlay.add(Patch((start + span[0]) % (1 << 32), changed[span[0] : span[1]]))
         self.promised |= {(wanted[index][0] % (1 << 32), wanted[index][2]) for index in edits}
         return [known[index] or index in edits for index in range(len(wanted))]

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nftrtsp.helper.fairness import Limits, Turns
+from nftrtsp.helper.fair_queue import FairQueue, Limits
 
 SIZE = 272  # of a packet in these tests: 400 with what its handling costs
 
@@ -19,16 +19,16 @@ def box(number: int) -> bytes:
 FLOODER, QUIET = box(1), box(2)
 
 
-def turns(*known: bytes, **limits: float) -> Turns[int]:
-    return Turns(frozenset(known).__contains__, Limits(**limits))  # type: ignore[arg-type]
+def turns(*known: bytes, **limits: float) -> FairQueue[int]:
+    return FairQueue(frozenset(known).__contains__, Limits(**limits))  # type: ignore[arg-type]
 
 
-def fill(made: Turns[int], whose: bytes, count: int, *, now: float = 0, first: int = 0) -> int:
+def fill(made: FairQueue[int], whose: bytes, count: int, *, now: float = 0, first: int = 0) -> int:
     """Put packets; return how many were handed back at once."""
     return sum(len(made.put(whose, SIZE, first + number, now)) for number in range(count))
 
 
-def drain(made: Turns[int], now: float = 0) -> list[tuple[bytes, int]]:
+def drain(made: FairQueue[int], now: float = 0) -> list[tuple[bytes, int]]:
     taken = []
     while (one := made.take(now)) is not None:
         taken.append(one)
@@ -125,7 +125,7 @@ def test_strangers_share_their_turns() -> None:
 
 def test_order_is_kept_when_a_stranger_becomes_known() -> None:
     known: set[bytes] = set()
-    made: Turns[int] = Turns(known.__contains__)
+    made: FairQueue[int] = FairQueue(known.__contains__)
     fill(made, QUIET, 5)
     fill(made, box(3), 5)
     known.add(QUIET)
@@ -139,7 +139,7 @@ def test_order_is_kept_when_a_stranger_becomes_known() -> None:
 
 def test_who_becomes_known_again_and_again_has_one_bucket() -> None:
     known: set[bytes] = {QUIET}
-    made: Turns[int] = Turns(known.__contains__, Limits(burst=4000, quantum=4000))
+    made: FairQueue[int] = FairQueue(known.__contains__, Limits(burst=4000, quantum=4000))
     for _ in range(20):
         known.add(FLOODER)
         fill(made, FLOODER, 5)
@@ -197,7 +197,7 @@ def test_whatever_happens_nothing_is_lost_or_doubled_and_each_box_keeps_its_orde
 ) -> None:
     known: set[bytes] = set()
     limits = Limits(rate=5000, burst=5000, quantum=1000, of_box=20_000, of_all=50_000, boxes=4)
-    made: Turns[int] = Turns(known.__contains__, limits)
+    made: FairQueue[int] = FairQueue(known.__contains__, limits)
     waiting: dict[bytes, list[int]] = {}
     now, count = 0.0, 0
     for action, number, size in steps:

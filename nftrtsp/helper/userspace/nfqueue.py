@@ -13,11 +13,20 @@ from typing import Self
 
 import msgspec
 
-from nftrtsp.conntrack import attribute as cta
+from nftrtsp.conntrack.attribute import (
+    CTA_HELP,
+    CTA_HELP_NAME,
+    CTA_ID,
+    CTA_IP_V4_SRC,
+    CTA_PROTOINFO,
+    CTA_STATUS,
+    CTA_TUPLE_ORIG,
+    CTA_TUPLE_REPLY,
+)
 from nftrtsp.conntrack.flow import IPS_CONFIRMED, protocol_state
 from nftrtsp.conntrack.tuple import Tuple, decode_tuple
 from nftrtsp.errors import BusyError, MalformedError, UnsupportedError
-from nftrtsp.helper.established import is_established
+from nftrtsp.helper.conntrack_entries import is_established
 from nftrtsp.netlink import wire
 from nftrtsp.netlink.socket import open_netlink, refused, widen
 from nftrtsp.netlink.wire import (
@@ -76,7 +85,7 @@ MAX_WAITING = 16384
 #: MAX_WAITING is reached, so what passes unseen shows as ENOBUFS and is counted.
 RECEIVE_BUFFER = 8 << 20
 
-_IPV4_SOURCE = struct.pack("=HH", 8, cta.CTA_IP_V4_SRC)  # of 8 bytes with its head
+_IPV4_SOURCE = struct.pack("=HH", 8, CTA_IP_V4_SRC)  # of 8 bytes with its head
 _PACKET_HDR = struct.Struct("!IHB")
 _VERDICT_HDR = struct.Struct("!II")
 _LARGEST_DATAGRAM = 1 << 17
@@ -110,8 +119,8 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
         """Whether conntrack saw both ends of the connection and neither end it; None: the entry is silent."""
         try:
             found = wire.spans(self.ct, 0, len(self.ct))
-            status = wire.number(self.ct, found, cta.CTA_STATUS, 4)
-            protoinfo = found.get(cta.CTA_PROTOINFO)
+            status = wire.number(self.ct, found, CTA_STATUS, 4)
+            protoinfo = found.get(CTA_PROTOINFO)
             if status is None or protoinfo is None:
                 return None
             return status & IPS_CONFIRMED != 0 and is_established(
@@ -124,7 +133,7 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
         """Decode both directions of the conntrack entry. Raises :class:`MalformedError`."""
         found = wire.spans(self.ct, 0, len(self.ct))
         try:
-            orig, reply = found[cta.CTA_TUPLE_ORIG], found[cta.CTA_TUPLE_REPLY]
+            orig, reply = found[CTA_TUPLE_ORIG], found[CTA_TUPLE_REPLY]
         except KeyError as error:
             raise MalformedError(f"a conntrack entry without attribute {error}") from None
         return decode_tuple(self.ct, orig), decode_tuple(self.ct, reply)
@@ -168,7 +177,7 @@ def encode_verdict(
 
 #: For ``ct`` of a verdict: takes the helper off the connection, and its expectations with it. Its packets no
 #: longer come to the queue, ever. Source: ctnetlink_change_helper().
-CT_WITHOUT_HELPER = nested(cta.CTA_HELP, text(cta.CTA_HELP_NAME, ""))
+CT_WITHOUT_HELPER = nested(CTA_HELP, text(CTA_HELP_NAME, ""))
 
 
 def decode_packet(data: bytes, start: int, end: int) -> Queued:
@@ -185,10 +194,10 @@ def decode_packet(data: bytes, start: int, end: int) -> Queued:
         ct = data[begin:stop]
         parts = wire.spans(ct, 0, len(ct))
         # The tuple tells connections apart, the id one connection from a later one of the same tuple.
-        for kind in (cta.CTA_TUPLE_ORIG, cta.CTA_ID):
+        for kind in (CTA_TUPLE_ORIG, CTA_ID):
             begin, stop = parts.get(kind, (0, 0))
             key += ct[begin:stop]
-        status = wire.number(ct, parts, cta.CTA_STATUS, 4)
+        status = wire.number(ct, parts, CTA_STATUS, 4)
     info = wire.number(data, found, NFQA_CT_INFO, 4) or 0
     return Queued(
         number,

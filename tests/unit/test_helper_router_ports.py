@@ -9,7 +9,7 @@ import pytest
 
 from nftrtsp.config import parse
 from nftrtsp.errors import UnsupportedError
-from nftrtsp.helper.policy import Policy, Refusal
+from nftrtsp.helper.port_policy import PortPolicy, Refusal
 from nftrtsp.helper.router_ports import RouterPorts, listening, read_table
 from nftrtsp.helper.ways import Ways
 
@@ -87,7 +87,7 @@ def test_the_policy_of_a_config_refuses_a_port_of_this_namespace() -> None:
     config = parse({"iptv": {"interface": "vlan2"}, "lan": lan})
     opened, port = bound(socket.AF_INET, "0.0.0.0")
     try:
-        refusal = Policy.of(config).grant(Ways(), bytes((192, 168, 1, 200)), [port], 0.0)
+        refusal = PortPolicy.of(config).grant(Ways(), bytes((192, 168, 1, 200)), [port], 0.0)
     finally:
         opened.close()
     assert refusal == Refusal(f"port {port} is in use by the router itself", port)

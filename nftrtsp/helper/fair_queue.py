@@ -82,7 +82,7 @@ class _Bucket:
         self.tokens = max(-self.burst, self.tokens - cost)
 
 
-class Turns(Generic[T]):
+class FairQueue(Generic[T]):
     """What waits for its turn. ``known``: whether a box has a queue of its own (called once for each put)."""
 
     def __init__(self, known: Callable[[bytes], bool], limits: Limits | None = None) -> None:

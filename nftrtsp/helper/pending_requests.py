@@ -12,7 +12,7 @@ _MOST = 64  # requests; RTSP stacks pipeline two or three
 _COST = 400  # bytes of one beside its texts
 
 
-class Pending(msgspec.Struct, gc=False):
+class PendingRequest(msgspec.Struct, gc=False):
     """A request that waits for its answer; its texts are shortened (:func:`kept_text`).
 
     ``claim`` is what a SETUP holds by now.
@@ -24,34 +24,34 @@ class Pending(msgspec.Struct, gc=False):
     claim: Claim | None = None
 
 
-class Awaiting:
+class PendingRequests:
     """The requests that wait. ``held``: how many bytes they take."""
 
     __slots__ = ("_by_cseq", "held")
 
     def __init__(self) -> None:
         self.held = 0
-        self._by_cseq: OrderedDict[int | None, Pending] | None = None  # made when there is one
+        self._by_cseq: OrderedDict[int | None, PendingRequest] | None = None  # made when there is one
 
     def __len__(self) -> int:
         return len(self._by_cseq or ())
 
-    def add(self, cseq: int | None, method: str, uri: str, session: str | None) -> Pending:
+    def add(self, cseq: int | None, method: str, uri: str, session: str | None) -> PendingRequest:
         """Keep a request until its answer comes; return it. The oldest goes where there are too many."""
         kept = None if session is None else kept_text(session)
-        pending = Pending(kept_text(method), kept_text(uri), kept)
+        pending = PendingRequest(kept_text(method), kept_text(uri), kept)
         self._keep(cseq, pending, last=True)
         return pending
 
-    def put_back(self, cseq: int | None, pending: Pending) -> None:
+    def put_back(self, cseq: int | None, pending: PendingRequest) -> None:
         """Go on waiting with what :meth:`answered` returned: the answer was a provisional one."""
         self._keep(cseq, pending, last=False)
 
-    def find(self, cseq: int | None) -> Pending | None:
+    def find(self, cseq: int | None) -> PendingRequest | None:
         """Return the request that waits for an answer with ``cseq``."""
         return self._by_cseq.get(cseq) if self._by_cseq else None
 
-    def answered(self, cseq: int | None) -> Pending | None:
+    def answered(self, cseq: int | None) -> PendingRequest | None:
         """Return the request that an answer with ``cseq`` belongs to; it no longer waits."""
         waiting = self._by_cseq
         if not waiting:
@@ -68,7 +68,7 @@ class Awaiting:
         self._by_cseq = None
         self.held = 0
 
-    def _keep(self, cseq: int | None, pending: Pending, *, last: bool) -> None:
+    def _keep(self, cseq: int | None, pending: PendingRequest, *, last: bool) -> None:
         if self._by_cseq is None:
             self._by_cseq = OrderedDict()
         waiting = self._by_cseq
@@ -80,5 +80,5 @@ class Awaiting:
             self.held -= _cost(waiting.popitem(last=False)[1])
 
 
-def _cost(pending: Pending) -> int:
+def _cost(pending: PendingRequest) -> int:
     return _COST + len(pending.uri) + len(pending.session or "")

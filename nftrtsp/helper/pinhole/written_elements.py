@@ -39,7 +39,7 @@ class _Written(msgspec.Struct, gc=False):
         return self.age(now) > self.lifetime - _MARGIN
 
 
-class Elements:
+class WrittenElements:
     """What the helper has in ``pinholes``, by port. Times are given, in seconds, monotonic.
 
     Raises what :class:`PinholeMap` does.

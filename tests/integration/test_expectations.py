@@ -17,7 +17,7 @@ from nftrtsp.conntrack.dump_filter import DumpFilter, Match
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.tuple import IPPROTO_TCP
-from nftrtsp.helper.userspace.expectations import Openings
+from nftrtsp.helper.userspace.expectations import Expectations
 from nftrtsp.helper.ways import Claim, Connection, Way
 from nftrtsp.lab.network import Lab
 
@@ -47,7 +47,7 @@ FTP_TIMEOUT = 300  # of the stand-in's policy, in seconds
 
 
 class Stand:
-    """A router with one control connection under a helper, and the openings to try."""
+    """A router with one control connection under a helper, and the expectations to try."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -56,7 +56,7 @@ class Stand:
         self.box = lab.stbs[0].call(lambda: socket.create_connection((str(lab.rtsp_server), 554), 10))
         self.conntrack = lab.router.call(Conntrack)
         config = load(lab.config_path)
-        self.openings = lab.router.call(lambda: Openings(config, policy_timeout=FTP_TIMEOUT))
+        self.expectations = lab.router.call(lambda: Expectations(config, policy_timeout=FTP_TIMEOUT))
         self.flow = self._flow()
         orig = self.flow.orig
         self.connection = Connection(orig.src, orig.sport or 0, orig.dst, orig.dport or 0)
@@ -69,7 +69,7 @@ class Stand:
     def close(self) -> None:
         for one in (self.server, self.box):
             one.close()
-        self.openings.close_sockets()
+        self.expectations.close_sockets()
         self.conntrack.close()
 
     def way(self, port: int, stb_port: int) -> Way:
@@ -78,7 +78,7 @@ class Stand:
         return way
 
     def open(self, way: Way, now: float | None = None) -> None:
-        self.openings.open(way, self.flow.orig, self.router, time.monotonic() if now is None else now)
+        self.expectations.open(way, self.flow.orig, self.router, time.monotonic() if now is None else now)
 
     def timeouts(self) -> list[int]:
         return [one.timeout for one in self.conntrack.dump_expectations()]
@@ -121,14 +121,16 @@ def test_opening_again_changes_nothing_and_closing_ends_it(stand: Stand) -> None
     stand.open(way)
     stand.open(way)
     assert len(stand.timeouts()) == 1
-    stand.openings.close(way, cut=False)
-    stand.openings.close(way, cut=False)
+    stand.expectations.close(way, cut=False)
+    stand.expectations.close(way, cut=False)
     assert stand.timeouts() == []
 
 
 def test_what_somebody_left_at_the_port_gives_way(stand: Stand) -> None:
     stand.open(stand.way(27336, 27336))
-    other = stand.lab.router.call(lambda: Openings(load(stand.lab.config_path), policy_timeout=FTP_TIMEOUT))
+    other = stand.lab.router.call(
+        lambda: Expectations(load(stand.lab.config_path), policy_timeout=FTP_TIMEOUT)
+    )
     other.open(stand.way(27336, 30000), stand.flow.orig, stand.router, 0)
     other.close_sockets()
     (expectation,) = stand.conntrack.dump_expectations()
@@ -141,30 +143,30 @@ def test_a_session_that_lives_prolongs_its_way_and_a_silent_one_does_not(stand: 
     way = stand.way(27336, 27336)
     way.claims[0].timeout = 60
     stand.open(way, now)
-    assert stand.openings.refresh([way], now + 1800) == ([], False)
-    assert stand.openings.left(way, now + 1800) == pytest.approx(1800, abs=2)
+    assert stand.expectations.refresh([way], now + 1800) == ([], False)
+    assert stand.expectations.left(way, now + 1800) == pytest.approx(1800, abs=2)
     way.claims[0].seen = now + 1800
-    assert stand.openings.refresh([way], now + 1800) == ([], False)
-    assert stand.openings.left(way, now + 1800) == pytest.approx(3600, abs=2)
+    assert stand.expectations.refresh([way], now + 1800) == ([], False)
+    assert stand.expectations.left(way, now + 1800) == pytest.approx(3600, abs=2)
 
 
 def test_a_way_whose_connection_conntrack_has_forgotten_is_reported(stand: Stand) -> None:
     now = time.monotonic()
     way = stand.way(27336, 27336)
     stand.open(way, now)
-    assert not stand.openings.has_ended(stand.connection, 1)
+    assert not stand.expectations.has_ended(stand.connection, 1)
     stand.conntrack.delete_flow(stand.flow)
-    assert stand.openings.refresh([way], now + 1800) == ([way], False)
-    assert not stand.openings.has_ended(stand.connection, 1), "it may be picked up again"
-    assert stand.openings.has_ended(stand.connection, 3600)
+    assert stand.expectations.refresh([way], now + 1800) == ([way], False)
+    assert not stand.expectations.has_ended(stand.connection, 1), "it may be picked up again"
+    assert stand.expectations.has_ended(stand.connection, 3600)
 
 
 def test_what_came_before_its_way_does_not_swallow_the_film(stand: Stand) -> None:
     stand.film(0, 27336, b"too early")  # makes an entry without translation
-    stand.lab.router.call(stand.openings.tidier.learn)
+    stand.lab.router.call(stand.expectations.stale_flows.learn)
     stand.open(stand.way(27336, 27336))
     until = time.monotonic() + 20
-    while not stand.openings.tidier.deleted and time.monotonic() < until:
+    while not stand.expectations.stale_flows.deleted and time.monotonic() < until:
         time.sleep(0.02)
     with stand.lab.stbs[0].call(lambda: udp(stand.lab.stbs[0].address, 27336)) as box:
         stand.film(0, 27336, b"film")
@@ -174,7 +176,7 @@ def test_what_came_before_its_way_does_not_swallow_the_film(stand: Stand) -> Non
 def test_a_way_that_is_nobody_elses_costs_no_walk(stand: Stand) -> None:
     stand.open(stand.way(27336, 27336))
     time.sleep(0.3)
-    assert stand.openings.tidier.walks == 0
+    assert stand.expectations.stale_flows.walks == 0
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -188,12 +190,12 @@ def test_a_cut_ends_the_media_flows_of_its_way_and_no_others(stand: Stand, count
         assert box.recv(10) == b"x"
         box.close()
     for way in ways[:count]:
-        stand.openings.close(way, cut=True)
-    tidier = stand.openings.tidier
+        stand.expectations.close(way, cut=True)
+    stale_flows = stand.expectations.stale_flows
     until = time.monotonic() + 20
-    while tidier.deleted < count and time.monotonic() < until:
+    while stale_flows.deleted < count and time.monotonic() < until:
         time.sleep(0.05)
     left = [flow.orig.dport for flow in stand.conntrack.dump_flows() if flow.orig.proto == 17]
     assert left.count(27340) == 1
     assert 27336 not in left
-    assert tidier.deleted == count
+    assert stale_flows.deleted == count

@@ -82,14 +82,14 @@ class _Entry(msgspec.Struct, gc=False):
     heard: bool
 
 
-class Table:
+class FlowTable:
     """The flows and expectations of this network namespace, kept right. For one thread.
 
     ``everything`` False keeps only what concerns IPTV (control connections, films, expectations) and lets the
     kernel drop the rest before it costs anything; True keeps up to ``limit`` other flows as well. ``dumps``
     and ``events`` are the kernel's unless given, and are closed with the table; ``clock`` is the machine's.
 
-    >>> with Table(config) as table:
+    >>> with FlowTable(config) as table:
     ...     for event in table.poll(timeout=0.5): ...
     ...     table.flows(); table.expectations(); table.rates; table.lost
     """
