@@ -387,7 +387,13 @@ def honest_text_in_odd_segments(scene: Scene) -> Outcome:
 
 def _ambiguous(scene: Scene, intruder: Stb, kind: str, port: int) -> Attack:
     attack = scene.network.attack(
-        intruder, "ambiguous_text", source=intruder.address, sport=port, kind=kind, port=port, stay=0.8
+        intruder,
+        "ambiguous_text",
+        source=intruder.address,
+        sport=port,
+        kind=kind,
+        port=port,
+        stay=0.8 * registry.patience(),
     )
     attack.ready()
     time.sleep(0.4 * registry.patience())
