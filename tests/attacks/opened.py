@@ -40,7 +40,11 @@ class Pinholes:
         return [OpenWay(one.port, socket.inet_ntoa(one.stb), one.stb_port) for one in self._dump()]
 
     def longest(self) -> float:
-        return max((one.timeout or 0.0 for one in self._map.dump()), default=0.0)
+        return max((one.timeout or 0.0 for one in self._dump()), default=0.0)
+
+    def _dump(self) -> list[Pinhole]:
+        with self._lock:
+            return self._map.dump()
 
     def close(self) -> None:
         self._map.close()
