@@ -9,7 +9,7 @@ from typing import Protocol
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.lab.network import Router
-from nftrtsp.ruleset.pinhole import PinholeMap
+from nftrtsp.ruleset.pinhole import Pinhole, PinholeMap
 from tests.attacks.oracle import OpenWay
 
 
