@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nftrtsp import figures
-from nftrtsp.cli.generate import helper_option, settle
+from nftrtsp.cli.helper_kind import helper_option, settle, stand_in_text
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option, unused_config_option
 from nftrtsp.cli.plan import print_plan, show_plan
 from nftrtsp.config import HelperKind
@@ -237,16 +237,6 @@ def make_ready(kind: str, config: Config) -> None:
         from nftrtsp.helper.userspace import cthelper
 
         cthelper.prepare(config)
-
-
-def stand_in_text(kind: HelperKind, stand_in: str) -> str:
-    """Return what to say where no helper ``rtsp`` was there to compare with."""
-    from nftrtsp.config import HelperKind
-
-    remedy = "before `nftrtsp apply`, load the kernel module (modprobe nf_nat_rtsp)"
-    if kind is HelperKind.USERSPACE:
-        remedy = "`nftrtsp apply` registers it"
-    return f"no conntrack helper 'rtsp' is registered here, so {stand_in!r} stood in for it; {remedy}"
 
 
 def _ask_for_helper(kind: HelperKind) -> None:

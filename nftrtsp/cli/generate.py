@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nftrtsp.cli.helper_kind import helper_option, settle, stand_in_text
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
-from nftrtsp.config import HelperKind
 from nftrtsp.terminal import HANG, TERMINAL
 
 if TYPE_CHECKING:
-    from nftrtsp.config import Config
-
-KINDS = [kind.value for kind in HelperKind]
-
-helper_option = click.option(
-    "--helper", "helper", type=click.Choice(KINDS), help="In place of the config's rtsp.helper."
-)
+    pass
 
 
 @click.command()
@@ -37,7 +31,7 @@ def init(profile: str, output: Path | None, force: bool) -> None:
     """Write a config for this router, from its own interfaces and addresses."""
     from nftrtsp import paths
     from nftrtsp.config import load_profile
-    from nftrtsp.draft import configuration, hosts
+    from nftrtsp.draft import configuration, file, hosts
     from nftrtsp.netlink import links
 
     defaults = load_profile(profile, place="--profile")
@@ -51,7 +45,7 @@ def init(profile: str, output: Path | None, force: bool) -> None:
     if str(target) == "-":
         TERMINAL.out.raw(text)
     else:
-        configuration.write(target, text, overwrite=force)
+        file.write(target, text, overwrite=force)
     networks = ", ".join(str(network) for network in found.networks)
     TERMINAL.say(f"IPTV interface {found.iptv}: {found.why_iptv}", hang=HANG)
     TERMINAL.say(f"LAN {', '.join(found.lan)} ({networks}): {found.why_lan}", hang=HANG)
@@ -110,21 +104,4 @@ def check(config_path: Path | None, helper: str | None, elsewhere: bool, as_json
         return
     TERMINAL.out.line(f"valid on this kernel, for the {kind} helper")
     if stand_in:
-        from nftrtsp.cli.apply import stand_in_text
-
         TERMINAL.say(stand_in_text(kind, stand_in))
-
-
-def settle(config: Config, helper: str | None = None, *, ask: bool = True) -> HelperKind:
-    """Return the kind that ``--helper`` or the config names; for ``auto`` choose, and say which and why.
-
-    Without ``ask`` the kernel is asked only where its files do not tell: asking may load a module.
-    """
-    kind = HelperKind(helper) if helper else config.rtsp.helper
-    if kind is not HelperKind.AUTO:
-        return kind
-    from nftrtsp.helper import choice
-
-    chosen = choice.decide(HelperKind.AUTO, choice.look(ask=ask))
-    TERMINAL.say(f"helper auto: {chosen.kind}, as {chosen.why}", hang=HANG)
-    return chosen.kind

@@ -69,7 +69,7 @@ def up(stbs: int, media_servers: int, helper: str) -> None:
 def exec(lab_id: str | None, command: tuple[str, ...]) -> None:  # noqa: A001 - as `ip netns exec`
     """Run a command in the router of a lab that is up."""
     router = _standing(lab_id).router
-    variables = router.lab.environment()
+    variables = router.home.environment()
     if shutil.which(command[0], path=variables.get("PATH")) is None:
         TERMINAL.say(f"nftrtsp: lab: there is no program {command[0]!r} to run")
         click.get_current_context().exit(127)  # as a shell says it

@@ -7,31 +7,18 @@ known is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-import msgspec
-
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
-from nftrtsp.draft.leases import Lease
+from nftrtsp.draft.host import Host, join
 from nftrtsp.draft.leases import read as read_leases
 from nftrtsp.errors import NftrtspError
 from nftrtsp.netlink import links
 
 _NUD_INCOMPLETE, _NUD_FAILED, _NUD_NOARP = 0x01, 0x20, 0x40  # linux/neighbour.h
-_ESTABLISHED = 3  # linux/netfilter/nf_conntrack_tcp.h
-
-
-class Host(msgspec.Struct, frozen=True):
-    """One host. ``asks`` is the RTSP server it has a connection to now; texts are empty where not known."""
-
-    address: IPv4Address
-    mac: str = ""
-    name: str = ""
-    vendor: str = ""
-    asks: str = ""
 
 
 def survey(
@@ -48,33 +35,6 @@ def survey(
     Without root the kernel does not tell who asks.
     """
     return join(_neighbours(set(lan)), _flows(ports), read_leases(root), networks, frozenset(uplinks))
-
-
-def join(
-    neighbours: Mapping[IPv4Address, str],
-    flows: Iterable[Flow],
-    leases: Mapping[IPv4Address, Lease],
-    networks: Sequence[IPv4Network],
-    uplinks: frozenset[IPv4Address],
-) -> list[Host]:
-    """Return what is known of each host that the router has met; a lease alone is no meeting (pure)."""
-    asks = {
-        IPv4Address(flow.orig.src): str(IPv4Address(flow.orig.dst))
-        for flow in flows
-        if flow.tcp_state == _ESTABLISHED and IPv4Address(flow.reply.dst) in uplinks
-    }
-    nobody = Lease(IPv4Address(0))
-    return [
-        Host(
-            address,
-            neighbours.get(address, ""),
-            leases.get(address, nobody).name,
-            leases.get(address, nobody).vendor,
-            asks.get(address, ""),
-        )
-        for address in sorted({*neighbours, *asks})
-        if any(address in network for network in networks)
-    ]
 
 
 def _neighbours(lan: set[str]) -> dict[IPv4Address, str]:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from nftrtsp.errors import LabError, NftrtspError
 from nftrtsp.lab import plain, registry
 from nftrtsp.lab.dialogue import REASONS
-from nftrtsp.lab.network import Lab, Stb
+from nftrtsp.lab.namespace import Host
+from nftrtsp.lab.network import Lab
 from nftrtsp.lab.player import Film, Player, ProviderControl
 from nftrtsp.lab.showing import Outcome, Shown
 from nftrtsp.lab.telling import Telling
@@ -260,6 +261,6 @@ class Evening:
                 self._late.wait(whole)
 
 
-def _result(provider: ProviderControl, stb: Stb, port: int, film: Film) -> Shown:
+def _result(provider: ProviderControl, stb: Host, port: int, film: Film) -> Shown:
     report = film.teardown()
     return Shown(stb, port, provider.sent(film), report)

@@ -22,20 +22,15 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from nftrtsp import netns
 from nftrtsp.errors import KernelError, LabError
 from nftrtsp.lab import links, registry
+from nftrtsp.lab.namespace import Home, Host, Namespace, package_path
+from nftrtsp.lab.player import Player, ProviderControl
 from nftrtsp.lab.registry import Record
-
-if TYPE_CHECKING:
-    from nftrtsp.lab.player import Player, ProviderControl
-
-T = TypeVar("T")
 
 LAN = IPv4Network("192.168.1.0/24")
 LAN_ROUTER = IPv4Interface("192.168.1.1/24")
@@ -56,62 +51,6 @@ IPTV_LINK = "vlan2"
 _LARGEST = 50  # set-top boxes: 192.168.1.200 to .249
 
 _NAMES = ("Living room", "Bedroom", "Kitchen", "Study", "Attic", "Guest room")
-
-
-class Namespace:
-    """One network namespace of a lab, and what runs in it."""
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        self.lab = lab
-        self.name = name
-
-    def run(
-        self,
-        command: Sequence[str | Path],
-        *,
-        check: bool = True,
-        capture_output: bool = True,
-        text: bool = True,
-        input: str | None = None,  # noqa: A002 - the name subprocess.run() has
-        timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run ``command`` in this namespace, to its end, as :func:`subprocess.run` does.
-
-        ``nftrtsp`` is the one of this Python; its config, state and run directories are the lab's. Raises
-        :class:`subprocess.CalledProcessError` (``check``) and :class:`subprocess.TimeoutExpired`.
-        """
-        completed: subprocess.CompletedProcess[str] = subprocess.run(
-            self.words(command),
-            check=check,
-            capture_output=capture_output,
-            text=text,
-            input=input,
-            timeout=timeout,
-            env=self.lab.environment(env),
-        )
-        return completed
-
-    def popen(
-        self, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, **options: Any
-    ) -> subprocess.Popen[Any]:
-        """Start ``command`` in this namespace, as :class:`subprocess.Popen` does.
-
-        The process id is the command's own. What still runs when the lab closes is ended then.
-        """
-        process: subprocess.Popen[Any] = subprocess.Popen(
-            self.words(command), env=self.lab.environment(env), **options
-        )
-        self.lab.track(process)
-        return process
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Run a Python function in a thread that stands in this namespace; return what it returns."""
-        return links.inside(self.name, function)
-
-    def words(self, command: Sequence[str | Path]) -> list[str]:
-        """Return ``command`` with the words before it that have it run here."""
-        return [*netns.words(self.name), *(str(word) for word in command)]
 
 
 class Router(Namespace):
@@ -140,18 +79,11 @@ class Router(Namespace):
         return self.run(["nftrtsp", *words], check=check)
 
 
-class Stb(Namespace):
-    """A set-top box: ``address`` on the router's LAN, ``title`` as the config names it."""
-
-    def __init__(self, lab: Lab, name: str, address: str, title: str) -> None:
-        super().__init__(lab, name)
-        self.address = address
-        self.title = title
+class Stb(Host):
+    """A set-top box."""
 
     def player(self) -> Player:
         """Start a set-top box program here."""
-        from nftrtsp.lab.player import Player
-
         return Player(self)
 
     def switch_off(self) -> None:
@@ -165,24 +97,16 @@ class Stb(Namespace):
         self.call(lambda: links.wait_until_up(5 * registry.patience()))
 
 
-class Lab:
+class Lab(Home):
     """A lab that stands. Use :meth:`build` or :meth:`open`, and :meth:`close` or ``with`` at the end."""
 
     def __init__(self, record: Record) -> None:
-        self.record = record
-        self.id = record.id
-        self.folder = Path(record.folder)
-        self.config_path = self.folder / "nftrtsp.toml"
-        self.state_dir = self.folder / "state"
-        self.run_dir = self.folder / "run"
+        super().__init__(record)
         self.router = Router(self, record.router)
         self.isp = Namespace(self, record.isp)
         self.stbs = [
             Stb(self, name, address, stb_title(index)) for index, (name, address) in enumerate(record.stbs)
         ]
-        self.rtsp_server = record.rtsp_servers[0]
-        self.media_servers = list(record.media_servers)
-        self._processes: list[subprocess.Popen[Any]] = []
         self._lock: int | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
 
@@ -248,34 +172,11 @@ class Lab:
 
     def provider(self, *, detached: bool = False) -> ProviderControl:
         """Start the RTSP and media servers, and return when they listen."""
-        from nftrtsp.lab.player import ProviderControl
-
-        return ProviderControl.start(self, detached=detached)
+        return ProviderControl.start(self, self.isp, detached=detached)
 
     def standing_provider(self) -> ProviderControl:
         """Return the control of the provider that another process started."""
-        from nftrtsp.lab.player import ProviderControl
-
         return ProviderControl(self)
-
-    def track(self, process: subprocess.Popen[Any]) -> None:
-        """Remember a child process, to end and reap it at :meth:`close`."""
-        self._processes = [known for known in self._processes if known.poll() is None]
-        self._processes.append(process)
-
-    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of the lab's programs: this one's, with the lab's own directories."""
-        return {**os.environ, **self.variables(), **(more or {})}
-
-    def variables(self) -> dict[str, str]:
-        """Return the environment variables that make a shell one of this lab's router."""
-        return {
-            "NFTRTSP_CONFIG": str(self.config_path),
-            "NFTRTSP_STATE_DIR": str(self.state_dir),
-            "NFTRTSP_RUN_DIR": str(self.run_dir),
-            "NFTRTSP_LAB": self.id,
-            "PATH": f"{self.folder / 'bin'}:{os.environ.get('PATH', os.defpath)}",
-        }
 
     def write_config(self, text: str | None = None, *, helper: str = "auto") -> None:
         """Write the router's config: ``text``, or the one that fits this lab."""
@@ -380,12 +281,6 @@ def _new_record(stbs: int, media_servers: int, persistent: bool) -> Record:
         rtsp_servers=[str(RTSP_SERVER), str(OTHER_RTSP_SERVER)],
         media_servers=[str(FIRST_MEDIA_SERVER + index) for index in range(media_servers)],
     )
-
-
-def package_path() -> str:
-    """Return PYTHONPATH with the place this package was imported from first."""
-    own = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _write_command(path: Path) -> None:

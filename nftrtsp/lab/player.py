@@ -23,14 +23,12 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from nftrtsp.errors import LabError
 from nftrtsp.lab import registry
-
-if TYPE_CHECKING:
-    from nftrtsp.lab.network import Lab, Namespace, Stb
+from nftrtsp.lab.namespace import Home, Host, Namespace, package_path
 
 #: What a Movistar set-top box sends; ``{port}`` is filled in.
 MOVISTAR = "MP2T/H2221/UDP;unicast;client_port={port}"
@@ -97,7 +95,7 @@ class Sent:
 class Player:
     """One set-top box program, running in its namespace. Use it as a context manager."""
 
-    def __init__(self, stb: Stb) -> None:
+    def __init__(self, stb: Host) -> None:
         self.stb = stb
         self._process = _start(stb, "nftrtsp.lab.box", stdin=subprocess.PIPE)
         self._ids = itertools.count(1)
@@ -150,7 +148,7 @@ class Player:
         self, connection: str = "main", *, server: str | None = None, port: int = 554, source_port: int = 0
     ) -> int:
         """Open a control connection; return its source port."""
-        server = server or self.stb.lab.rtsp_server
+        server = server or self.stb.home.rtsp_server
         words = {"connection": connection, "server": server, "port": port, "source_port": source_port}
         return int(self.tell("connect", **words)["port"])
 
@@ -212,7 +210,7 @@ class Player:
         if connection is None:
             self.connect(film.connection, server=server, port=rtsp_port)
         options = "&".join(f"{name.replace('_', '-')}={value}" for name, value in behaviour.items())
-        host = f"{server or self.stb.lab.rtsp_server}:{rtsp_port}"
+        host = f"{server or self.stb.home.rtsp_server}:{rtsp_port}"
         film.uri = f"rtsp://{host}/film/{film.number}" + (f"?{options}" if options else "")
         film.describe()
         film.setup(transport, port, headers or {})
@@ -354,15 +352,15 @@ class Film:
 class ProviderControl:
     """The lab's provider, running or to be started. Use it as a context manager to end it too."""
 
-    def __init__(self, lab: Lab, process: subprocess.Popen[Any] | None = None) -> None:
+    def __init__(self, lab: Home, process: subprocess.Popen[Any] | None = None) -> None:
         self.lab = lab
         self._process = process
 
     @classmethod
-    def start(cls, lab: Lab, *, detached: bool = False) -> ProviderControl:
-        """Start the provider and wait until it listens; ``detached``: it outlives this process."""
+    def start(cls, lab: Home, isp: Namespace, *, detached: bool = False) -> ProviderControl:
+        """Start the provider in ``isp`` and wait until it listens; ``detached``: it outlives this process."""
         quiet = {"stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL} if detached else {}
-        process = _start(lab.isp, "nftrtsp.lab.provider", start_new_session=detached, **quiet)
+        process = _start(isp, "nftrtsp.lab.provider", start_new_session=detached, **quiet)
         assert process.stdout is not None  # noqa: S101 - started with a pipe
         if process.stdout.readline().strip() != "ready":
             raise LabError("the lab's provider did not start", place="lab", remedy="see above")
@@ -425,14 +423,14 @@ class ProviderControl:
 
 
 def _start(space: Namespace, module: str, **options: Any) -> subprocess.Popen[Any]:
-    from nftrtsp.lab.network import package_path
-
     return space.popen(
         [sys.executable, "-m", module],
         env={"PYTHONPATH": package_path()},
         stdout=subprocess.PIPE,
         text=True,
-        process_group=0,  # Ctrl-C is for us, who end it: while it starts, it would print a traceback
+        # Ctrl-C is for us, who end it: while it starts, it would print a traceback. The leader of a session
+        # of its own is that of a group already, and may not become one.
+        process_group=None if options.get("start_new_session") else 0,
         **options,
     )
 

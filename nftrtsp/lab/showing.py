@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from nftrtsp import figures
 from nftrtsp.errors import NftrtspError
+from nftrtsp.lab.namespace import Host
 from nftrtsp.lab.network import Lab, Stb
 from nftrtsp.lab.player import Film, Report, Sent
 
@@ -20,7 +21,7 @@ _FIRST_PORT = 20000
 class Shown:
     """One film: who asked, for which port, what was sent and what came."""
 
-    stb: Stb
+    stb: Host
     port: int
     sent: Sent
     report: Report

@@ -14,7 +14,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from nftrtsp.monitor.feed import Feed, Live, Playback
+from nftrtsp.monitor.feed import Feed, Playback
 from nftrtsp.monitor.keys import MAIN, PANES, REPLAY
 from nftrtsp.monitor.screens.main import Main
 from nftrtsp.monitor.theme import DARK, LIGHT
@@ -36,15 +36,13 @@ class Monitor(App[None]):
             os.environ.pop("NO_COLOR", None)  # Textual heeds it even when it is empty
         super().__init__()
         self.feed = feed
-        self.live = feed if isinstance(feed, Live) else None
-        self.playback = feed if isinstance(feed, Playback) else None
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = LIGHT.name if light else DARK.name
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen is the one at the bottom."""
-        return Main()
+        return Main(self.feed)
 
     def on_mount(self) -> None:
         """Begin to listen."""
@@ -80,7 +78,7 @@ class Monitor(App[None]):
         if main is None or not isinstance(screen, Main):
             yield from super().get_system_commands(screen)
             return
-        keys = [*MAIN, *PANES, *(REPLAY if self.playback else ())]
+        keys = [*MAIN, *PANES, *(REPLAY if isinstance(self.feed, Playback) else ())]
         for key in keys:
             if not key.action.startswith("app."):
                 yield SystemCommand(key.label, f"{key.help}  ({key.sign})", self._command(main, key.action))

@@ -20,7 +20,8 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, TypeVar
 
 from nftrtsp.lab import links, registry
-from nftrtsp.lab.network import IPTV_LINK, LAN_LINK, Lab, Namespace, Stb, package_path
+from nftrtsp.lab.namespace import Namespace, package_path
+from nftrtsp.lab.network import IPTV_LINK, LAN_LINK, Lab, Stb
 from nftrtsp.lab.player import ProviderControl
 from tests.attacks.wire import ROUTER_MAC
 

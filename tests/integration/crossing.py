@@ -14,7 +14,8 @@ import pytest
 from nftrtsp.config import HelperKind, parse
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.socket import Conntrack
-from nftrtsp.lab.network import IPTV_GATEWAY, IPTV_ROUTER, Lab, Namespace
+from nftrtsp.lab.namespace import Namespace
+from nftrtsp.lab.network import IPTV_GATEWAY, IPTV_ROUTER, Lab
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.render import render
 

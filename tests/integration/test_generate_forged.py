@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from nftrtsp.config import HelperKind
-from nftrtsp.lab.network import Lab, Namespace
+from nftrtsp.lab.namespace import Namespace
+from nftrtsp.lab.network import Lab
 from tests.integration.crossing import (
     ISP,
     QUIET,

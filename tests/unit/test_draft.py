@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from nftrtsp.config import Stb, load_profile, parse, profiles
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import Tuple
-from nftrtsp.draft.configuration import Guess, draft, guess, write
-from nftrtsp.draft.hosts import Host, join
+from nftrtsp.draft.configuration import Guess, draft, guess
+from nftrtsp.draft.file import write
+from nftrtsp.draft.host import Host, join
 from nftrtsp.errors import ConfigError
 from nftrtsp.netlink.link import Link
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Input
 
 from nftrtsp.monitor import columns, fields, panes, search, view
-from nftrtsp.monitor.feed import Feed, Live
+from nftrtsp.monitor.feed import Feed, Live, Playback
 from nftrtsp.monitor.keys import MAIN, PANES, REPLAY
 from nftrtsp.monitor.snapshot import EMPTY, FlowView, Snapshot
 from nftrtsp.monitor.widgets.keyline import KeyLine
@@ -22,15 +22,12 @@ from nftrtsp.monitor.widgets.tabbar import TabBar
 from nftrtsp.monitor.widgets.table import Table
 from nftrtsp.monitor.widgets.topline import TopLine
 
-if TYPE_CHECKING:
-    from nftrtsp.monitor.app import Monitor
-
 #: The screen is drawn anew at most so often a second.
 REDRAWS = 8
 
 
 class Main(Screen[None]):
-    """All of the dashboard. It draws from ``app.feed.latest`` and asks for nothing else."""
+    """All of the dashboard. It draws from ``feed.latest`` and asks for nothing else."""
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in (*MAIN, *PANES, *REPLAY)]
 
@@ -40,21 +37,15 @@ class Main(Screen[None]):
         (160, "-wide"),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Feed) -> None:
         super().__init__()
+        self.feed = feed  # where the snapshots come from
+        self._live = feed if isinstance(feed, Live) else None
+        self._playback = feed if isinstance(feed, Playback) else None
         self.snapshot: Snapshot = EMPTY
         self.frozen = False
         self._typed = ""
         self._tab = 0
-
-    @property
-    def feed(self) -> Feed:
-        """Where the snapshots come from."""
-        return self._monitor.feed
-
-    @property
-    def _monitor(self) -> Monitor:
-        return cast("Monitor", self.app)
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
@@ -71,7 +62,7 @@ class Main(Screen[None]):
                     yield Table(columns.EVENTS, lambda item: item.number, follow=True, id="events")
                     yield Listing(id="problems")
         yield ReplayBar()
-        yield KeyLine((*MAIN, *PANES, *(REPLAY if self._monitor.playback else ())))
+        yield KeyLine((*MAIN, *PANES, *(REPLAY if self._playback else ())))
 
     def on_mount(self) -> None:
         """Begin to draw."""
@@ -89,7 +80,7 @@ class Main(Screen[None]):
         if feed.failure is not None:
             self.app.exit()
             return
-        playback = self._monitor.playback
+        playback = self._playback
         self.query_one(ReplayBar).show(playback.position if playback else None)
         latest = feed.latest
         if self.frozen or latest.serial == self.snapshot.serial:
@@ -188,7 +179,7 @@ class Main(Screen[None]):
 
     def on_replay_bar_sought(self, message: ReplayBar.Sought) -> None:
         """A click on the replay bar."""
-        if playback := self._monitor.playback:
+        if playback := self._playback:
             playback.go(message.share)
 
     # -- filter --------------------------------------------------------------------------------------------
@@ -237,7 +228,7 @@ class Main(Screen[None]):
 
     def action_pause(self) -> None:
         """Stand still, or go on; a replay really stands still."""
-        if playback := self._monitor.playback:
+        if playback := self._playback:
             playback.hold(not playback.position.standing)
             return
         self.frozen = not self.frozen
@@ -295,7 +286,7 @@ class Main(Screen[None]):
         """How the ruleset differs."""
         from nftrtsp.monitor.screens.difference import Difference
 
-        if live := self._monitor.live:
+        if live := self._live:
             live.check_ruleset()
         self.app.push_screen(Difference(self.snapshot.ruleset))
 
@@ -305,7 +296,7 @@ class Main(Screen[None]):
         if not isinstance(item, FlowView):
             self.notify("select a flow in tab 2 first", severity="warning", timeout=3)
             return
-        live = self._monitor.live
+        live = self._live
         if live is None:
             self.notify("a recording cannot be changed", severity="warning", timeout=3)
             return
@@ -321,13 +312,13 @@ class Main(Screen[None]):
         if yes:
             self.notify(live.delete(item.flow), markup=False, timeout=4)
 
-    def action_picture(self) -> None:
+    async def action_picture(self) -> None:
         """Write a picture of the screen."""
-        self._monitor.action_picture()
+        await self.app.run_action("picture")
 
-    def action_theme(self) -> None:
+    async def action_theme(self) -> None:
         """Dark or light."""
-        self._monitor.action_theme()
+        await self.app.run_action("theme")
 
     def action_help(self) -> None:
         """Every key."""
@@ -341,10 +332,10 @@ class Main(Screen[None]):
 
     def action_seek(self, seconds: int) -> None:
         """Replay: go on or back."""
-        if playback := self._monitor.playback:
+        if playback := self._playback:
             playback.seek(float(seconds))
 
     def action_faster(self, steps: int) -> None:
         """Replay: another speed."""
-        if playback := self._monitor.playback:
+        if playback := self._playback:
             playback.faster(steps)
