@@ -64,11 +64,6 @@ class Tuple(msgspec.Struct, frozen=True, gc=False):
         """The sender's address."""
         return ip_address(self.src)
 
-    @property
-    def destination(self) -> IPv4Address | IPv6Address:
-        """The receiver's address."""
-        return ip_address(self.dst)
-
 
 def _address(data: bytes, found: Spans, v4: int, v6: int) -> bytes:
     kind, size = (v4, 4) if v4 in found else (v6, 16)

@@ -16,21 +16,21 @@ from nftrtsp.helper.ways import MAX_LIFETIME, Connection, Ways
 _LONGEST_SESSION = 256  # characters; RFC 2326 says eight and more, servers send up to forty
 
 
-class Left(msgspec.Struct, frozen=True):
-    """Who asked for what was left, and the session (None: not known) with its timeout in seconds."""
+class Orphan(msgspec.Struct, frozen=True):
+    """A port whose helper is gone: who asked for it, and the session and its timeout in seconds, if known."""
 
     connection: Connection
     session: str | None = None
     timeout: int | None = None
 
 
-def left(connection: Connection, session: str | None, timeout: int | None) -> Left:
+def orphan(connection: Connection, session: str | None, timeout: int | None) -> Orphan:
     """Return what may be believed of what was written down about a way."""
     if session is not None and not (0 < len(session) <= _LONGEST_SESSION and _is_plain(session)):
         session = None
     if timeout is not None:
         timeout = min(MAX_LIFETIME, timeout) if timeout > 0 else None
-    return Left(connection, session, timeout)
+    return Orphan(connection, session, timeout)
 
 
 def refuse(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
+from nftrtsp.helper.action import Action, OpenWay, Rewrite
 from nftrtsp.helper.agreement import Agreement
-from nftrtsp.helper.answer import named_ports, redirect_port, redirected, widens, widens_unseen
+from nftrtsp.helper.answer import named_ports, redirected, widens, widens_unseen
 from nftrtsp.helper.claims import Claims, shown
 from nftrtsp.helper.note import Note, note
 from nftrtsp.helper.payload_nat import PayloadNat
@@ -24,8 +24,6 @@ from nftrtsp.rtsp.conversation import Conversation
 from nftrtsp.rtsp.message import Message, Request, Response
 from nftrtsp.rtsp.packet import FIN, RST, Packet
 from nftrtsp.rtsp.transport import Transport
-
-__all__ = ["Action", "CloseWay", "Dialogue", "OpenWay", "Rewrite", "redirect_port"]
 
 _MAX_TEXT = 512  # of a reason in a note
 _NOT_VOUCHED = "conntrack does not know this connection as an established one"

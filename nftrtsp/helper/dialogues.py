@@ -139,11 +139,8 @@ class Dialogues:
         dialogue = self.find(connection) or self._begin(connection, now, None, actions)
         return dialogue, actions
 
-    def close(self, connection: Connection, reason: str) -> list[Action]:
+    def close(self, dialogue: Dialogue, reason: str) -> list[Action]:
         """End a connection that has gone without our seeing it, as conntrack tells."""
-        dialogue = self.find(connection)
-        if dialogue is None:
-            return []
         actions = dialogue.close(reason)
         self._shares.account(dialogue)
         return actions
@@ -158,7 +155,7 @@ class Dialogues:
         actions += self._leave_to_router()
         for key, dialogue in list(self._by_key.items()):
             dialogue.claims.prune()
-            self._shares.account(dialogue)  # a helper may have closed it itself
+            self._shares.account(dialogue)  # what :meth:`is_idle` took may have freed some
             silent = now - dialogue.last
             if dialogue.closed:
                 over = silent > _FORGET_CLOSED

@@ -122,11 +122,6 @@ def kept_text(text: str) -> str:
     return f"{text[:_MAX_TEXT]}…{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
-def counted(number: int, what: str = "way") -> str:
-    """Return ``1 way``, ``2 ways``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 class Ways:
     """All ways of one router, by public port. ``kind``, as lists show it: ``pinhole`` or ``expectation``."""
 
@@ -145,7 +140,8 @@ class Ways:
     def summary(self) -> str:
         """Return how many ways are open for how many set-top boxes, in words."""
         boxes = len(self._by_stb)
-        return f"{counted(len(self))} open for {boxes} set-top box{'' if boxes == 1 else 'es'}"
+        ways = figures.counted(len(self), "way")
+        return f"{ways} open for {boxes} set-top box{'' if boxes == 1 else 'es'}"
 
     def at(self, port: int) -> Way | None:
         """Return the way at the public ``port``."""

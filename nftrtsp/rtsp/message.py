@@ -167,11 +167,6 @@ class Parser:
         return bytes(self._buffer)
 
     @property
-    def skipping(self) -> int:
-        """Bytes that will be passed over whatever they are; so many may be missing without harm."""
-        return self._skip
-
-    @property
     def offset(self) -> int:
         """The stream offset of the next byte to be fed."""
         return self._base + len(self._buffer) if not self.garbage else self._base

@@ -20,7 +20,6 @@ from nftrtsp.conntrack.history import FlowHistory
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import ConfigError
-from nftrtsp.helper.ways import counted
 from nftrtsp.ruleset.review import Line
 from nftrtsp.terminal import paint
 from tests.unit.captured import MESSAGES
@@ -143,8 +142,7 @@ def test_an_event_takes_two_lines_on_a_narrow_terminal() -> None:
     assert second == "    172.26.83.137:4001 → 10.214.0.2:27336  playing, port open 1 h, unreplied"
 
 
-def test_one_way_is_no_ways() -> None:
-    assert [counted(number) for number in (0, 1, 2)] == ["0 ways", "1 way", "2 ways"]
+def test_one_port_is_no_ports() -> None:
     hello = {"event": "hello", "kind": "pinhole", "pid": 7, "ways": [{}], "why": "so"}
     assert helper_line(hello, ROLES).endswith("the pinhole helper runs (pid 7), 1 port open: so")
 

@@ -121,7 +121,7 @@ class Bench:
     def put(self, packet: bytes, key: bytes, ct: bytes, reply: bool) -> int:
         self.count += 1
         self.sent[self.count] = packet
-        queued = Queued(self.count, packet, len(packet), key, ct, reply, False, not self.unconfirmed)
+        queued = Queued(self.count, packet, len(packet), key, ct, reply, not self.unconfirmed)
         self.take(self.gate.receive(queued, self.now))
         return self.count
 

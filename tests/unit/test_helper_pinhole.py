@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.helper.adoption import Left
+from nftrtsp.helper.adoption import Orphan
 from nftrtsp.helper.note import Note
 from nftrtsp.helper.pinhole.comment import comment, read_comment
 from nftrtsp.helper.pinhole.nflog import asker, is_start, payloads
@@ -91,8 +91,8 @@ def way(session: str | None = None, timeout: int | None = None) -> Way:
 
 def test_what_is_written_beside_an_element_is_read_again() -> None:
     assert comment(way("8712", 60)) == "192.168.1.200:40000 172.26.83.10:554 8712 60"
-    assert read_comment(comment(way("8712", 60))) == Left(CALL, "8712", 60)
-    assert read_comment(comment(way())) == Left(CALL, None, None)
+    assert read_comment(comment(way("8712", 60))) == Orphan(CALL, "8712", 60)
+    assert read_comment(comment(way())) == Orphan(CALL, None, None)
 
 
 @given(st.text(max_size=100), st.none() | st.integers(0, 10**9 - 1))

@@ -43,7 +43,7 @@ class Hall:
         seq, self.next[line] = self.next[line], self.next[line] + len(data)
         ends = (ROUTER, SERVER, line.port, 554)
         payload = ip_packet(ends, seq & 0xFFFFFFFF, ISN[True] + 1, ACK, data)
-        return Queued(self.number, payload, len(payload), key_of(line), line.ct, False, False)
+        return Queued(self.number, payload, len(payload), key_of(line), line.ct, False)
 
     def repeats(self, count: int) -> list[Queued]:
         return [self.packet(self.flooder, setup("27336", cseq=number)) for number in range(count)]

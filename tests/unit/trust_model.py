@@ -195,8 +195,9 @@ class Model:
         line = self._line(which)
         if line.open:
             line.open = False
-            if which % 2:
-                self._take(self.dialogues.close(line.connection, "gone, says conntrack"), Step())
+            dialogue = self.dialogues.find(line.connection)
+            if which % 2 and dialogue is not None:
+                self._take(self.dialogues.close(dialogue, "gone, says conntrack"), Step())
 
     def miss(self, which: int, side: int, count: int) -> None:
         """Copies are lost; what follows shows that they were received."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from nftrtsp.helper import adoption
-from nftrtsp.helper.adoption import Left
+from nftrtsp.helper.adoption import Orphan
 from nftrtsp.helper.ways import Claim, Connection, Way
 
 _SESSION_MAX = 64  # characters of a session id that fit beside the addresses
@@ -30,7 +30,7 @@ def comment(way: Way) -> str:
     )
 
 
-def read_comment(text: str) -> Left | None:
+def read_comment(text: str) -> Orphan | None:
     """Return what :func:`comment` wrote, or None if it was somebody else."""
     parts = text.split(" ")
     if len(parts) != 4:
@@ -40,7 +40,7 @@ def read_comment(text: str) -> Left | None:
     if client is None or server is None or not parts[2] or not (timeout == "-" or is_number(timeout)):
         return None
     session = None if parts[2] == "-" else parts[2]
-    return adoption.left(Connection(*client, *server), session, None if timeout == "-" else int(timeout))
+    return adoption.orphan(Connection(*client, *server), session, None if timeout == "-" else int(timeout))
 
 
 def is_number(text: str) -> bool:

@@ -20,13 +20,14 @@ from typing import Any
 
 import msgspec
 
+from nftrtsp import figures
 from nftrtsp.config import Config
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError, NftrtspError
 from nftrtsp.helper import adoption
 from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
-from nftrtsp.helper.adoption import Left
+from nftrtsp.helper.adoption import Orphan
 from nftrtsp.helper.conntrack_entries import ConntrackEntries, has_ended
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
@@ -38,7 +39,7 @@ from nftrtsp.helper.pinhole.written_elements import WrittenElements
 from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.service import Service
 from nftrtsp.helper.stale_flows import StaleFlows
-from nftrtsp.helper.ways import Connection, Way, Ways, counted, way_record
+from nftrtsp.helper.ways import Connection, Way, Ways, way_record
 from nftrtsp.rtsp.packet import read_packet
 from nftrtsp.ruleset.names import LOG_PREFIX, TABLE_NAME
 from nftrtsp.ruleset.pinhole import Pinhole, PinholeMap, watch_table
@@ -303,7 +304,7 @@ class PinholeHelper:
             # What conntrack was made to forget may live on: its next packet brings it back.
             silent = now - dialogue.last > _FORGOTTEN
             if silent if flow is None else has_ended(flow):
-                self.perform(dialogue, dialogue.close("gone, says conntrack"))
+                self.perform(dialogue, self.dialogues.close(dialogue, "gone, says conntrack"))
 
     def table_changed(self) -> None:
         """Put the pinholes back when the ruleset was replaced under them."""
@@ -330,7 +331,7 @@ class PinholeHelper:
                 self.elements.open(self._pinhole(way), now)
                 back += 1
         if back:
-            self.service.say(f"{counted(back)} put back after the ruleset was replaced")
+            self.service.say(f"{figures.counted(back, 'way')} put back after the ruleset was replaced")
 
     def _say_missing(self, error: NftrtspError) -> None:
         if not isinstance(error, KernelError) or error.errno != errno.ENOENT:
@@ -352,7 +353,7 @@ class PinholeHelper:
         except NftrtspError as error:
             self._say_missing(error)
             return
-        groups: dict[Left, dict[int, Pinhole]] = {}
+        groups: dict[Orphan, dict[int, Pinhole]] = {}
         for one in there:
             known = read_comment(one.comment)
             if known is not None and known.connection.client == one.stb:
@@ -372,10 +373,14 @@ class PinholeHelper:
         for port in (*gone, *refused):
             self.map.remove(port)
         if taken or gone:
-            closed = f", closed {counted(len(gone))} whose connection had ended" if gone else ""
-            self.service.say(f"took over {counted(taken)} of an earlier helper{closed}")
+            closed = (
+                f", closed {figures.counted(len(gone), 'way')} whose connection had ended" if gone else ""
+            )
+            self.service.say(f"took over {figures.counted(taken, 'way')} of an earlier helper{closed}")
 
-    def _take_over(self, known: Left, pinholes: dict[int, Pinhole], ports: dict[int, int], now: float) -> int:
+    def _take_over(
+        self, known: Orphan, pinholes: dict[int, Pinhole], ports: dict[int, int], now: float
+    ) -> int:
         dialogue, actions = self.dialogues.begin(known.connection, now)
         self.perform(dialogue, actions)
         ways = dialogue.adopt(ports, now, session=known.session, timeout=known.timeout)
@@ -413,4 +418,5 @@ def run(config: Config, why: str) -> None:
         service.ready(f"pinhole: reads RTSP to port {ports} from NFLOG group {config.rtsp.log_group}; {why}")
         service.run()
         if helper.ways:
-            service.say(f"stopped; {counted(len(helper.ways))} left open for {config.rtsp.pause} at most")
+            ports = figures.counted(len(helper.ways), "way")
+            service.say(f"stopped; {ports} left open for {config.rtsp.pause} at most")

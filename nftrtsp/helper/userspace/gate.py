@@ -19,7 +19,8 @@ from nftrtsp.config import Config
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple
 from nftrtsp.errors import KernelError, MalformedError, NftrtspError
-from nftrtsp.helper.dialogue import Action, CloseWay, Dialogue, Rewrite
+from nftrtsp.helper.action import Action, CloseWay, Rewrite
+from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.note import Note
 from nftrtsp.helper.userspace import nfqueue

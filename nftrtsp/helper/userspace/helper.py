@@ -18,13 +18,13 @@ from pathlib import Path
 from socket import inet_ntoa
 from typing import Any
 
-from nftrtsp import paths
+from nftrtsp import figures, paths
 from nftrtsp.config import Config
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import BusyError, NftrtspError
 from nftrtsp.helper import adoption
-from nftrtsp.helper.adoption import Left
+from nftrtsp.helper.adoption import Orphan
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.note import Note, note
@@ -37,7 +37,7 @@ from nftrtsp.helper.userspace.nfqueue import Queue
 from nftrtsp.helper.userspace.saved_sessions import SavedSession, SavedSessions
 from nftrtsp.helper.userspace.turnstile import Turnstile
 from nftrtsp.helper.userspace.watchdog import PATIENCE, Watchdog
-from nftrtsp.helper.ways import Connection, Ways, counted
+from nftrtsp.helper.ways import Connection, Ways
 from nftrtsp.ruleset.names import CT_HELPER_TYPE
 
 KIND = "userspace"
@@ -156,7 +156,7 @@ class UserspaceHelper:
         now = time.monotonic()
         self.gate.perform(self.dialogues.sweep(now), now)
         for dialogue in self._ended(now):
-            self.gate.perform(dialogue.close("gone, says conntrack"), now)
+            self.gate.perform(self.dialogues.close(dialogue, "gone, says conntrack"), now)
         self._prolong()
         with contextlib.suppress(NftrtspError):  # again in five seconds
             self._keep_enabled()
@@ -240,27 +240,27 @@ class UserspaceHelper:
         """Take over the expectations that an earlier helper left; return how many."""
         known = self.memory.read()
         now = time.monotonic()
-        groups: dict[Left, dict[int, Expectation]] = {}
+        groups: dict[Orphan, dict[int, Expectation]] = {}
         for one in self.expectations.listed():
             if one.nat is None:
                 continue
             port = one.tuple.dport or 0
             memory = known.get(port, SavedSession(port))
-            group = adoption.left(_connection(one.master), memory.session, memory.timeout)
+            group = adoption.orphan(_connection(one.master), memory.session, memory.timeout)
             groups.setdefault(group, {})[port] = one
-        return sum(self._take_over(left, ours, now) for left, ours in groups.items())
+        return sum(self._take_over(orphan, ours, now) for orphan, ours in groups.items())
 
-    def _take_over(self, left: Left, ours: dict[int, Expectation], now: float) -> int:
+    def _take_over(self, orphan: Orphan, ours: dict[int, Expectation], now: float) -> int:
         """Go on with the ways ``ours`` of one connection, unless they may not be (any more)."""
         ports = {port: one.nat.tuple.sport or 0 for port, one in ours.items() if one.nat is not None}
-        refusal = adoption.refuse(self.dialogues.policy, self.ways, left.connection, ports, now)
+        refusal = adoption.refuse(self.dialogues.policy, self.ways, orphan.connection, ports, now)
         owners = {one.nat.tuple.src for one in ours.values() if one.nat is not None}
-        if refusal is not None or owners != {left.connection.client}:
+        if refusal is not None or owners != {orphan.connection.client}:
             for one in ours.values():
                 self.expectations.drop(one)
             return 0
-        dialogue, _ = self.dialogues.begin(left.connection, now)
-        for way in dialogue.adopt(ports, now, session=left.session, timeout=left.timeout):
+        dialogue, _ = self.dialogues.begin(orphan.connection, now)
+        for way in dialogue.adopt(ports, now, session=orphan.session, timeout=orphan.timeout):
             way.router = ours[way.port].tuple.dst
             self.expectations.adopt(ours[way.port], now)
         return len(ours)
@@ -280,7 +280,7 @@ def run(config: Config, why: str = "") -> None:
             service.watch(helper.queue, helper.packets)
             service.every(_TICK, helper.tick)
             service.every(_SWEEP, helper.sweep)
-            taken = f", {counted(helper.adopted)} taken over" if helper.adopted else ""
+            taken = f", {figures.counted(helper.adopted, 'way')} taken over" if helper.adopted else ""
             service.ready(f"userspace helper: NFQUEUE {helper.queue.number} is read{taken}")
             service.run()
         finally:

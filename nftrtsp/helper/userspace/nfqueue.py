@@ -51,7 +51,6 @@ NFQA_PAYLOAD = 10
 NFQA_CT = 11
 NFQA_CT_INFO = 12
 NFQA_CAP_LEN = 13
-NFQA_SKB_INFO = 14
 
 NFQA_CFG_CMD = 1
 NFQA_CFG_PARAMS = 2
@@ -66,9 +65,7 @@ NFQA_CFG_F_FAIL_OPEN = 1
 NFQA_CFG_F_CONNTRACK = 2
 NFQA_CFG_F_GSO = 4
 
-NFQA_SKB_GSO = 2
 
-NF_DROP = 0
 NF_ACCEPT = 1
 
 IP_CT_IS_REPLY = 3  # enum ip_conntrack_info: from here on the packet goes in the reply direction
@@ -106,7 +103,6 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     key: bytes
     ct: bytes
     reply: bool
-    gso: bool
     confirmed: bool = True
 
     @property
@@ -206,7 +202,6 @@ def decode_packet(data: bytes, start: int, end: int) -> Queued:
         key,
         ct,
         info >= IP_CT_IS_REPLY,
-        bool((wire.number(data, found, NFQA_SKB_INFO, 4) or 0) & NFQA_SKB_GSO),
         status is None or bool(status & IPS_CONFIRMED),
     )
 
