@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,28 +13,13 @@ from nftrtsp.conntrack.record import protocol_text
 from nftrtsp.conntrack.role import OTHER, Part, Role, Roles
 from nftrtsp.conntrack.tuple import PROTOCOL_NAMES
 from nftrtsp.errors import ConfigError
+from nftrtsp.helper.note import NOTES, Hello, Line
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
 
-#: What a running helper tells (rtsp/publish.py).
-HELPER_EVENTS = frozenset(
-    {
-        "hello",
-        "connection-open",
-        "connection-close",
-        "setup",
-        "response",
-        "way-open",
-        "way-refused",
-        "way-closed",
-        "play",
-        "pause",
-        "teardown",
-        "rewrite",
-        "garbage",
-    }
-)
+#: What a running helper tells.
+HELPER_EVENTS = frozenset(NOTES) | {"hello"}
 
 _KNOWN = {
     "role": {role.value for role in Role},
@@ -59,9 +43,10 @@ class Wanted(msgspec.Struct, frozen=True):
         proto = "" if told is None else protocol_text(told.proto)
         return self._fits(event.type.value, part.role.value, proto, part.stb or b"", roles)
 
-    def accepts_line(self, line: Mapping[str, Any], stb: bytes, roles: Roles) -> bool:
+    def accepts_line(self, line: Line, roles: Roles) -> bool:
         """Whether a helper's line is wanted: it counts as ``control`` and as ``tcp``."""
-        return self._fits(str(line.get("event")), Role.CONTROL.value, "tcp", stb, roles)
+        stb = b"" if isinstance(line, Hello) else line.box or b""
+        return self._fits(line.event, Role.CONTROL.value, "tcp", stb, roles)
 
     def _fits(self, kind: str, role: str, proto: str, stb: bytes, roles: Roles) -> bool:
         return (

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import select
-import time
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import AddressValueError, IPv4Address
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from nftrtsp import figures, paths
+from nftrtsp import figures
 from nftrtsp.cli import words
 from nftrtsp.cli.columns import INDENT, Cell
 from nftrtsp.cli.eventfilter import parse_filters, part_of
 from nftrtsp.cli.flowlist import pause_of
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.flow_table import FlowTable
-from nftrtsp.conntrack.history import FlowHistory
 from nftrtsp.conntrack.record import of_event, of_expectation, protocol_text
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.conntrack.subscription import Subscription
-from nftrtsp.errors import NftrtspError
-from nftrtsp.helper import publish
+from nftrtsp.events.news import Heard, Told
+from nftrtsp.events.stream import Everything, Source, Stream
+from nftrtsp.helper import note
+from nftrtsp.helper.note import Garbage, Hello, Line, Note, Overrun, Untold, WayClosed, WayOpen, WayRefused
 from nftrtsp.terminal import TERMINAL, Channel, hung, json_line
 
 if TYPE_CHECKING:
     from nftrtsp.config import Config
 
-#: One line of a running helper.
-Line = dict[str, Any]
-
-#: Seconds between two tries to reach a helper, and between two looks at what sends no events.
-RETRY = 1.0
+#: Seconds between two looks at what sends no events.
+_LOOK = 0.5
 
 STYLE = {
     EventType.NEW: "good",
@@ -41,12 +35,13 @@ STYLE = {
     EventType.EXPECT_DESTROY: "dim",
     EventType.OVERRUN: "bad",
 }
-LINE_STYLE = {
-    "way-open": "good",
-    "way-refused": "bad",
-    "way-closed": "dim",
-    "garbage": "warn",
-    "overrun": "bad",
+LINE_STYLE: dict[type[Note], str] = {
+    WayOpen: "good",
+    WayRefused: "bad",
+    WayClosed: "dim",
+    Garbage: "warn",
+    Overrun: "bad",
+    Untold: "warn",
 }
 
 
@@ -54,80 +49,43 @@ def stream_events(config: Config, *, everything: bool, filters: tuple[str, ...],
     """Write events as they come, until Ctrl-C or until the reader closes the pipe."""
     wanted = parse_filters(filters, config)
     roles, out = Roles(config), TERMINAL.out
-    for event in _everything() if everything else _iptv(config):
-        if event is None:
+    for news in _everything() if everything else _iptv(config):
+        if news is None:
             out.flush()
             out.require_reader()
-        elif isinstance(event, Event):
+        elif isinstance(news, Heard):
+            event = news.event
             part = part_of(event, roles)
             if wanted.accepts(event, part, roles):
                 told = of_event(event, roles, part) if as_json else {}
                 out.raw((json_line(told) if as_json else event_line(event, part, roles, config)) + "\n")
-        elif wanted.accepts_line(event, _stb(event), roles):
-            out.raw((json_line(event) if as_json else helper_line(event, roles)) + "\n")
+        elif wanted.accepts_line(news.line, roles):
+            line = news.line
+            out.raw((json_line(note.record(line)) if as_json else helper_line(line, roles)) + "\n")
 
 
-class Helper:
-    """A running helper's stream, joined when it is there and done without when it is not."""
-
-    def __init__(self) -> None:
-        self._stream: publish.Subscription | None = None
-        self._try_at = 0.0
-
-    def fileno(self) -> int | None:
-        """The descriptor to wait for, or None without a helper. Tries to reach one now and then."""
-        if self._stream is None and time.monotonic() >= self._try_at:
-            self._try_at = time.monotonic() + RETRY
-            if paths.helper_socket().exists():
-                with contextlib.suppress(OSError, NftrtspError):
-                    self._stream = publish.Subscription()
-        return None if self._stream is None else self._stream.fileno()
-
-    def receive(self) -> list[Line]:
-        """Return the lines that have come."""
-        if self._stream is None:
-            return []
-        try:
-            return self._stream.receive(0)
-        except OSError:
-            self._stream.close()
-            self._stream = None
-            return []
-
-
-def _joined(fileno: int, receive: Callable[[], list[Event]]) -> Iterator[Event | Line | None]:
-    """Yield conntrack's events and a helper's lines in the order of their times; None after each batch."""
-    helper = Helper()
+def _joined(kernel: Source) -> Iterator[Heard | Told | None]:
+    """Yield what kernel and helper say, in order; None after each batch."""
+    stream = Stream(kernel)
     while True:
-        waits = [one for one in (fileno, helper.fileno()) if one is not None]
-        select.select(waits, [], [], RETRY / 2)
-        events, lines = receive(), helper.receive()
-        if lines:
-            both: list[Event | Line] = [*events, *lines]
-            yield from sorted(both, key=_time)
-        else:
-            yield from events
+        stream.wait(_LOOK)
+        for news in stream.take():
+            if isinstance(news, Heard | Told):
+                yield news
         yield None
 
 
-def _time(told: Event | Line) -> float:
-    return told.time if isinstance(told, Event) else float(told.get("time") or 0)
-
-
-def _everything() -> Iterator[Event | Line | None]:
-    """Every event as the kernel tells it, with what was told of the same flow before."""
-    memory = FlowHistory()
+def _everything() -> Iterator[Heard | Told | None]:
+    """Yield every event as the kernel tells it."""
     with Subscription() as subscription:
-        yield from _joined(
-            subscription.fileno(), lambda: [memory.complete(event) for event in subscription.receive(0)]
-        )
+        yield from _joined(Everything(subscription))
 
 
-def _iptv(config: Config) -> Iterator[Event | Line | None]:
+def _iptv(config: Config) -> Iterator[Heard | Told | None]:
     """Yield what concerns IPTV, from a table that notices what the kernel does not tell."""
     with FlowTable(config) as table:
         table.poll(0)
-        yield from _joined(table.fileno(), lambda: table.poll(0))
+        yield from _joined(table)
 
 
 def event_line(event: Event, part: Part, roles: Roles, config: Config, to: Channel = TERMINAL.out) -> str:
@@ -149,9 +107,9 @@ def event_line(event: Event, part: Part, roles: Roles, config: Config, to: Chann
         return _line(head, f"{' → '.join(ends)}  {meaning}{found}", to, gap=1)
     if event.expectation is not None:
         way = of_expectation(event.expectation, roles)
-        box = (way["stb_name"] or way["stb"] or "").ljust(16)
-        head += [("port".ljust(7), ""), (box, "name"), (f"{way['proto']:<5}", "")]
-        return _line(head, f"port {way['tuple']['dport']}  {words.of_way(way)}{found}", to, gap=1)
+        box = (way.stb_name or way.stb or "").ljust(16)
+        head += [("port".ljust(7), ""), (box, "name"), (f"{way.proto:<5}", "")]
+        return _line(head, f"port {way.tuple.dport}  {words.of_way(way)}{found}", to, gap=1)
     told = f"the kernel dropped {event.lost:,} events here, for they came faster than they were read"
     return _line(head, told, to)
 
@@ -169,23 +127,16 @@ def _line(head: list[Cell], told: str, to: Channel, *, gap: int = 2) -> str:
     return f"{start}\n{hung(' ' * INDENT + told, columns, INDENT + 2)}"
 
 
-def helper_line(line: Mapping[str, Any], roles: Roles, to: Channel = TERMINAL.out) -> str:
+def helper_line(line: Line, roles: Roles, to: Channel = TERMINAL.out) -> str:
     """Return one line of a helper as people read it."""
-    name = str(line.get("event"))
-    if name == "hello":
-        ports = figures.counted(len(line.get("ways") or ()), "port")
-        told = f"the {line.get('kind')} helper runs (pid {line.get('pid')}), {ports} open: {line.get('why')}"
+    if isinstance(line, Hello):
+        ports = figures.counted(len(line.ways), "port")
+        stb, told = b"", f"the {line.kind} helper runs (pid {line.pid}), {ports} open: {line.why}"
     else:
-        parts = [str(line[key]) for key in ("status", "reason", "uri") if line.get(key) is not None]
-        port = [f"port {line['port']}"] if line.get("port") is not None else []
-        told = "  ".join([*port, *parts]) or str(line.get("client") or "")
-    head = [(figures.moment(_time(dict(line))), "dim"), (name.ljust(16), LINE_STYLE.get(name, ""))]
-    head += [("helper".ljust(7), ""), (roles.name(_stb(line)).ljust(16), "name")]
+        parts = note.parts(line)
+        order = [parts[key] for key in ("port", "status", "reason", "uri") if key in parts]
+        stb, told = line.box or b"", "  ".join(order) or line.client or ""
+    style = "" if isinstance(line, Hello) else LINE_STYLE.get(type(line), "")
+    head = [(figures.moment(line.time or 0.0), "dim"), (line.event.ljust(16), style)]
+    head += [("helper".ljust(7), ""), (roles.name(stb).ljust(16), "name")]
     return _line(head, told, to)
-
-
-def _stb(line: Mapping[str, Any]) -> bytes:
-    try:
-        return IPv4Address(str(line.get("stb"))).packed
-    except AddressValueError:
-        return b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,11 @@ import click
 from nftrtsp import figures
 from nftrtsp.cli.apply import wish
 from nftrtsp.cli.options import config_option, json_option, load_config, netns_option
-from nftrtsp.errors import NftrtspError
+from nftrtsp.errors import NftrtspError, PrivilegeError
 from nftrtsp.terminal import TERMINAL
 
 if TYPE_CHECKING:
+    from nftrtsp.helper.note import Hello
     from nftrtsp.ruleset.model import Table
 
 #: Seconds to wait for a running helper's first line.
@@ -109,21 +109,14 @@ def _last() -> dict[str, object] | None:
     return last or None
 
 
-def running_helper() -> dict[str, Any] | None:
-    """Return the first line of a running helper, which says who it is; None where none runs."""
-    import socket
-
-    from nftrtsp import paths
+def running_helper() -> Hello | None:
+    """Return the greeting of a running helper, which says who it is; None where none runs."""
+    from nftrtsp.helper import publish
 
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-            link.settimeout(_HELPER_PATIENCE)
-            link.connect(str(paths.helper_socket()))
-            with link.makefile("rb") as lines:
-                hello = json.loads(lines.readline(1 << 20))
-    except (OSError, ValueError):
+        return publish.ask(timeout=_HELPER_PATIENCE)
+    except PrivilegeError:
         return None
-    return hello if isinstance(hello, dict) else None
 
 
 def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -176,13 +169,11 @@ def _of_last(last: dict[str, Any] | None) -> str:
     return f"{last.get('result', '')} {when} by {last.get('by', '')}{summary}"
 
 
-def _of_helper(hello: dict[str, Any] | None, choice: dict[str, Any] | None) -> str:
+def _of_helper(hello: Hello | None, choice: dict[str, Any] | None) -> str:
     chosen = f"{choice['kind']}: {choice['why']}" if choice else "unknown"
     if hello is None and choice and choice["kind"] == "kernel":
         return f"{chosen}; the module does it, and no `nftrtsp helper` needs to run"
     if hello is None:
         return f"{chosen}; no `nftrtsp helper` is running"
-    since = float(hello.get("since") or 0)
-    ports = figures.counted(len(hello.get("ways") or ()), "port")
-    process = f"process {hello.get('pid')}, {ports} open"
-    return f"{chosen}; running {hello.get('kind')} since {figures.date(since)}, {process}"
+    process = f"process {hello.pid}, {figures.counted(len(hello.ways), 'port')} open"
+    return f"{chosen}; running {hello.kind} since {figures.date(hello.since)}, {process}"

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from nftrtsp import figures
 from nftrtsp.cli.flowlist import flow_rows
 from nftrtsp.cli.ways import way_rows, ways
@@ -55,7 +57,7 @@ def watch_ways(config: Config, *, everything: bool, as_json: bool) -> None:
             found = ways(table.expectations(), table.roles, everything=everything)
             if as_json:
                 now = time.time()
-                return (json_line({"time": now, **way}) for way in found)
+                return (json_line({"time": now, **msgspec.to_builtins(way)}) for way in found)
             return way_rows(found)
 
         _watch(table, picture, as_json=as_json)

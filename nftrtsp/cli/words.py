@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nftrtsp import figures
 from nftrtsp.conntrack.flow import IPS_ASSURED, IPS_DYING, IPS_SEEN_REPLY, Flow
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.tuple import IPPROTO_TCP
 from nftrtsp.films.timeouts import QUIET
+
+if TYPE_CHECKING:
+    from nftrtsp.conntrack.record import OpenPortRecord
 
 
 class Activity(Enum):
@@ -63,12 +66,12 @@ def of_flow(flow: Flow, role: Role, pause: int) -> str:
     return ", ".join(said)
 
 
-def of_way(way: dict[str, Any]) -> str:
-    """Return what an expectation's or a pinhole's JSON object means."""
-    said = ["any source" if way["any_source"] else f"pinned to {way['tuple']['src']}"]
-    if "inactive" in way["flags"]:
+def of_way(way: OpenPortRecord) -> str:
+    """Return what an expectation or a pinhole means."""
+    said = ["any source" if way.any_source else f"pinned to {way.tuple.src}"]
+    if "inactive" in way.flags:
         said.append("inactive")
-    said.append("stays" if "permanent" in way["flags"] else "for the first flow")
-    timeout = way["timeout"]
+    said.append("stays" if "permanent" in way.flags else "for the first flow")
+    timeout = way.timeout
     said.append("open for ever" if timeout is None else f"open {figures.duration(timeout)}")
     return ", ".join(said)

@@ -6,7 +6,10 @@ and marks numbers. Ways of a pinhole helper have the same keys with ``kind`` ``p
 
 from __future__ import annotations
 
+from ipaddress import AddressValueError, IPv4Address
 from typing import Any
+
+import msgspec
 
 from nftrtsp.conntrack.event import Event
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
@@ -24,6 +27,76 @@ from nftrtsp.conntrack.tuple import (
 from nftrtsp.figures import address
 
 Record = dict[str, Any]
+
+
+class Ends(msgspec.Struct, frozen=True, gc=False):
+    """A tuple: who sends to whom. ``icmp`` and ``zone`` only where there are such."""
+
+    src: str | None = None
+    sport: int | None = None
+    dst: str | None = None
+    dport: int | None = None
+    icmp: dict[str, int | None] | msgspec.UnsetType = msgspec.UNSET
+    zone: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Translation(msgspec.Struct, frozen=True, gc=False):
+    """Where what comes is sent on to (``src`` and ``sport``, as the kernel has it), in which direction."""
+
+    direction: int = 0
+    src: str | None = None
+    sport: int | None = None
+    dst: str | None = None
+    dport: int | None = None
+    icmp: dict[str, int | None] | msgspec.UnsetType = msgspec.UNSET
+    zone: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class OpenPortRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename={"class_": "class"}):
+    """A port open for a film, as lists, events and a helper's lines show it; its fields are JSON's.
+
+    ``kind`` is ``expectation`` or ``pinhole``, ``timeout`` the seconds that are left (None: for ever),
+    ``stb`` the set-top box that the film goes to.
+    """
+
+    kind: str = "pinhole"
+    id: int = 0
+    family: str = "ipv4"
+    timeout: int | None = 0
+    proto: str = "udp"
+    tuple: Ends
+    mask: Ends = Ends()
+    master: Ends | None = None
+    helper: str | None = None
+    class_: int | None = None
+    flags: list[str] = []
+    function: str | None = None
+    zone: int | None = 0
+    nat: Translation | None = None
+    any_source: bool = True
+    stb: str | None = None
+    stb_name: str | None = None
+
+    @property
+    def asker(self) -> Tuple | None:
+        """The control connection that asked, None where it is not known."""
+        asked = self.master
+        if asked is None:
+            return None
+        try:
+            src, dst = IPv4Address(asked.src or "").packed, IPv4Address(asked.dst or "").packed
+        except AddressValueError:
+            return None
+        return Tuple(src, dst, IPPROTO_TCP, asked.sport, asked.dport)
+
+    @property
+    def router(self) -> bytes:
+        """The packed address that media servers send to, all zero while it is not known."""
+        try:
+            return IPv4Address(self.tuple.dst or "").packed
+        except AddressValueError:
+            return bytes(4)
+
 
 #: Names of the NF_CT_EXPECT_* bits from bit 0 on.
 EXPECT_FLAG_NAMES = ("permanent", "inactive", "userspace")
@@ -95,29 +168,29 @@ def of_flow(flow: Flow, roles: Roles, part: Part | None = None) -> Record:
     }
 
 
-def of_expectation(expectation: Expectation, roles: Roles) -> Record:
-    """Return the JSON object of ``expectation``."""
+def of_expectation(expectation: Expectation, roles: Roles) -> OpenPortRecord:
+    """Return ``expectation`` as lists and events show it."""
     stb = roles.asker(expectation)
     nat = expectation.nat
-    return {
-        "kind": "expectation",
-        "id": expectation.id,
-        "family": _family(expectation.family),
-        "timeout": expectation.timeout,
-        "proto": protocol_text(expectation.tuple.proto),
-        "tuple": of_tuple(expectation.tuple),
-        "mask": of_tuple(expectation.mask),
-        "master": of_tuple(expectation.master),
-        "helper": expectation.helper,
-        "class": expectation.class_,
-        "flags": expect_flag_names(expectation.flags),
-        "function": expectation.function,
-        "zone": expectation.zone,
-        "nat": None if nat is None else {"direction": nat.direction, **of_tuple(nat.tuple)},
-        "any_source": expectation.any_source,
-        "stb": address(stb) or None,
-        "stb_name": roles.name(stb) or None,
-    }
+    return OpenPortRecord(
+        kind="expectation",
+        id=expectation.id,
+        family=_family(expectation.family),
+        timeout=expectation.timeout,
+        proto=protocol_text(expectation.tuple.proto),
+        tuple=Ends(**of_tuple(expectation.tuple)),
+        mask=Ends(**of_tuple(expectation.mask)),
+        master=Ends(**of_tuple(expectation.master)),
+        helper=expectation.helper,
+        class_=expectation.class_,
+        flags=expect_flag_names(expectation.flags),
+        function=expectation.function,
+        zone=expectation.zone,
+        nat=None if nat is None else Translation(nat.direction, **of_tuple(nat.tuple)),
+        any_source=expectation.any_source,
+        stb=address(stb) or None,
+        stb_name=roles.name(stb) or None,
+    )
 
 
 def of_way(
@@ -128,8 +201,8 @@ def of_way(
     timeout: float | None,
     router: bytes = bytes(4),
     master: Tuple | None = None,
-) -> Record:
-    """Return the JSON object of a way of ours: an expectation and a pinhole are one thing to who reads.
+) -> OpenPortRecord:
+    """Return a way of ours as lists and events show them: an expectation and a pinhole look alike.
 
     ``way`` is the public port, the set-top box (packed) and its port; ``timeout`` in seconds is what is left
     of it, None: for ever. ``router`` (packed) is what media servers send to, all zero while it is not known,
@@ -148,12 +221,12 @@ def of_way(
         nat=ExpectationNat(1, Tuple(stb, nothing, IPPROTO_UDP, stb_port, 0)),
         helper="rtsp",
     )
-    record = {**of_expectation(expectation, roles), "kind": kind}
-    if timeout is None:
-        record["timeout"] = None
-    if master is None:
-        record["master"] = None
-    return record
+    return msgspec.structs.replace(
+        of_expectation(expectation, roles),
+        kind=kind,
+        timeout=None if timeout is None else expectation.timeout,
+        master=None if master is None else Ends(**of_tuple(master)),
+    )
 
 
 def of_event(event: Event, roles: Roles, part: Part | None = None) -> Record:
@@ -165,7 +238,7 @@ def of_event(event: Event, roles: Roles, part: Part | None = None) -> Record:
     if event.flow is not None:
         record["flow"] = of_flow(event.flow, roles, part)
     elif event.expectation is not None:
-        record["expectation"] = of_expectation(event.expectation, roles)
+        record["expectation"] = msgspec.to_builtins(of_expectation(event.expectation, roles))
     else:
         record["lost"] = event.lost
     return record

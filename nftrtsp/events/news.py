@@ -13,6 +13,7 @@ import msgspec
 from nftrtsp.conntrack.event import Event
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
+from nftrtsp.helper.note import Line
 
 
 class Began(msgspec.Struct, frozen=True, tag="began"):
@@ -51,7 +52,7 @@ class Told(msgspec.Struct, frozen=True, tag="helper"):
     """A running helper published a line."""
 
     time: float
-    line: dict[str, Any]
+    line: Line
 
 
 class HelperLeft(msgspec.Struct, frozen=True, tag="helper-left"):

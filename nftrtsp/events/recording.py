@@ -22,6 +22,7 @@ import msgspec
 from nftrtsp.config import Config
 from nftrtsp.errors import StateError
 from nftrtsp.events.news import Began, Checked, Kept, News, Told
+from nftrtsp.helper.note import Hello
 
 START, MORE = b"NFTR", b"nftr"
 _HEAD = struct.Struct("!4sII")
@@ -31,6 +32,10 @@ _STREAM = 60.0  # seconds until a new stream starts
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(News)
+
+
+class _Tag(msgspec.Struct):
+    type: str
 
 
 def config_data(config: Config) -> dict[str, object]:
@@ -68,7 +73,7 @@ class Recorder:
             self._kept = Kept(news.time, news)
         elif isinstance(news, Checked) and self._kept:
             self._kept = msgspec.structs.replace(self._kept, checked=news)
-        elif isinstance(news, Told) and self._kept and news.line.get("event") == "hello":
+        elif isinstance(news, Told) and self._kept and isinstance(news.line, Hello):
             self._kept = msgspec.structs.replace(self._kept, hello=news)
         if not self._buffer:
             self._first = news.time
@@ -226,5 +231,11 @@ def _frames(plain: bytes) -> Iterator[News]:
     while place + _LENGTH.size <= len(plain):
         (length,) = _LENGTH.unpack_from(plain, place)
         place += _LENGTH.size
-        yield _decoder.decode(plain[place : place + length])
+        frame = plain[place : place + length]
         place += length
+        try:
+            yield _decoder.decode(frame)
+        except msgspec.ValidationError:
+            # A helper's line of a kind that is not known here, as a newer one said it: passed over, as live.
+            if msgspec.msgpack.decode(frame, type=_Tag).type != Told.__struct_config__.tag:
+                raise

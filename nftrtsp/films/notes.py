@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import IPv4Address
-from typing import Any
+from functools import singledispatch
 
 from nftrtsp import figures
 from nftrtsp.films.box import Control
@@ -12,42 +10,66 @@ from nftrtsp.films.film import Film
 from nftrtsp.films.household import MERGE, Household
 from nftrtsp.films.open_port import of_record
 from nftrtsp.films.phase import Cue, Phase, StepKind
+from nftrtsp.helper.note import (
+    ConnectionClose,
+    ConnectionOpen,
+    Hello,
+    Line,
+    Note,
+    Overrun,
+    Pause,
+    Play,
+    Response,
+    Rewritten,
+    Setup,
+    Teardown,
+    WayClosed,
+    WayOpen,
+    WayRefused,
+)
 
 _ANSWER_REMEDY = "the provider's server refuses: try another film, then the provider"
 _REFUSED_REMEDY = "see `nftrtsp helper` in the journal; two boxes may not use one port with pinhole"
 
 
-def _hello(house: Household, line: Mapping[str, Any], time: float) -> None:
+@singledispatch
+def take(_line: Line, _house: Household, _time: float) -> None:
+    """Take one line of a helper, said at ``_time``; kinds without a handler say nothing of films."""
+
+
+@take.register
+def _hello(line: Hello, house: Household, time: float) -> None:
     house.helper_speaks = True
-    kind = line.get("kind")
-    if kind in ("kernel", "userspace", "pinhole"):
-        house.wants_helper = kind != "pinhole"
-    for key, way in list(house.ports.items()):
-        if way.kind == "pinhole":
+    if line.kind in ("kernel", "userspace", "pinhole"):
+        house.wants_helper = line.kind != "pinhole"
+    for key, port in list(house.ports.items()):
+        if port.kind == "pinhole":
             house.close_port(key, time)
-    for data in line.get("ways") or ():
-        told = of_record(data, time) if isinstance(data, Mapping) else None
+    for record in line.ways:
+        told = of_record(record, time)
         if told is not None:
             house.open_port(told, found=True)
 
 
-def _open(house: Household, line: Mapping[str, Any], time: float) -> None:
-    stb, client = _stb(line), line.get("client")
+@take.register
+def _open(line: ConnectionOpen, house: Household, time: float) -> None:
+    stb, client = line.box, line.client
     if stb is None or not client or client in house.controls:
         return
-    control = Control(client, str(line.get("server", "")), stb, time, heard=time, seen=time)
+    control = Control(client, line.server or "", stb, time, heard=time, seen=time)
     house.controls[client] = house.box(stb).controls[client] = control
 
 
-def _close(house: Household, line: Mapping[str, Any], time: float) -> None:
-    house.close_control(str(line.get("client", "")), time)
+@take.register
+def _close(line: ConnectionClose, house: Household, time: float) -> None:
+    house.close_control(line.client or "", time)
 
 
-def _setup(house: Household, line: Mapping[str, Any], time: float) -> None:
-    stb, port = _stb(line), line.get("port")
-    if stb is None or not isinstance(port, int):
+@take.register
+def _setup(line: Setup, house: Household, time: float) -> None:
+    stb, port, client = line.box, line.port, line.client or ""
+    if stb is None or port is None:
         return
-    client = str(line.get("client", ""))
     film = house.live_film(stb, port)
     early = film is not None and film.asked is None and abs(time - film.began) < MERGE
     if film is None or not (early or (film.client in ("", client) and film.first_packet is None)):
@@ -56,9 +78,9 @@ def _setup(house: Household, line: Mapping[str, Any], time: float) -> None:
                 other.note(time, StepKind.CLOSED, "the box asks for another film")
                 house.end(other, time)
         film = house.new_film(stb, port, time)
-    film.client, film.server = client, str(line.get("server", film.server))
-    film.uri, film.session = str(line.get("uri", "")), str(line.get("session", film.session))
-    film.setup_cseq = line.get("cseq")
+    film.client, film.server = client, film.server if line.server is None else line.server
+    film.uri, film.session = line.uri or "", film.session if line.session is None else line.session
+    film.setup_cseq = line.cseq
     film.asked, film.began = time, min(film.began, time)
     film.answered = False
     if film.phase is Phase.NO_FILM:
@@ -68,15 +90,16 @@ def _setup(house: Household, line: Mapping[str, Any], time: float) -> None:
         house.controls[client].asked = True
 
 
-def _response(house: Household, line: Mapping[str, Any], time: float) -> None:
-    film, status = _film_of(house, {**line, "port": None, "session": ""}), line.get("status")
-    if film is None or not isinstance(status, int):
+@take.register
+def _response(line: Response, house: Household, time: float) -> None:
+    film, status = _film_of(house, line), line.status
+    if film is None or status is None:
         return
-    answer = f"{status} {line.get('reason', '')}".strip()
-    setup = film.setup_cseq is not None and line.get("cseq") == film.setup_cseq
+    answer = f"{status} {line.reason or ''}".strip()
+    setup = film.setup_cseq is not None and line.cseq == film.setup_cseq
     if setup:
         film.answered = True
-        film.session = str(line.get("session") or film.session)
+        film.session = line.session or film.session
     if status >= 400:
         what = "SETUP" if setup else "the box"
         film.fail(time, StepKind.ANSWER, f"the RTSP server answered {what} with {answer}", _ANSWER_REMEDY)
@@ -84,38 +107,39 @@ def _response(house: Household, line: Mapping[str, Any], time: float) -> None:
         film.note(time, StepKind.ANSWER, f"{answer} after {figures.latency(time - film.asked)}")
 
 
-def _way(house: Household, line: Mapping[str, Any], time: float) -> None:
-    data = line.get("way")
-    way = of_record({"stb": line.get("stb"), **data}, time) if isinstance(data, Mapping) else None
+@take.register
+def _way(line: WayOpen, house: Household, time: float) -> None:
+    way = of_record(line.way, time, line.stb) if line.way is not None else None
     if way is None:
         return
     house.open_port(way)
     film = house.live_film(way.stb, way.stb_port)
     if film is not None and not film.client:
-        film.client, film.server = str(line.get("client", "")), str(line.get("server", ""))
+        film.client, film.server = line.client or "", line.server or ""
 
 
-def _refused(house: Household, line: Mapping[str, Any], time: float) -> None:
-    stb, port = _stb(line), line.get("port")
+@take.register
+def _refused(line: WayRefused, house: Household, time: float) -> None:
+    stb = line.box
     if stb is None:
         return
-    film = _film_of(house, line)
+    film = _film_of(house, line, port=line.port)
     if film is None:
-        film = house.new_film(stb, port if isinstance(port, int) else 0, time)
-        film.client = str(line.get("client", ""))
-    reason = str(line.get("reason") or "the helper did not say why")
-    film.fail(time, StepKind.WAY_REFUSED, reason, _REFUSED_REMEDY)
+        film = house.new_film(stb, line.port or 0, time)
+        film.client = line.client or ""
+    film.fail(time, StepKind.WAY_REFUSED, line.reason or "the helper did not say why", _REFUSED_REMEDY)
 
 
-def _way_closed(house: Household, line: Mapping[str, Any], time: float) -> None:
-    data = line.get("way")
-    way = of_record({"stb": line.get("stb"), **data}, time) if isinstance(data, Mapping) else None
+@take.register
+def _way_closed(line: WayClosed, house: Household, time: float) -> None:
+    way = of_record(line.way, time, line.stb) if line.way is not None else None
     if way is not None:
-        house.close_port(way.key, time, str(line.get("reason") or ""))
+        house.close_port(way.key, time, line.reason or "")
 
 
-def _play(house: Household, line: Mapping[str, Any], time: float) -> None:
-    film = _film_of(house, line)
+@take.register
+def _play(line: Play, house: Household, time: float) -> None:
+    film = _film_of(house, line, session=line.session)
     if film is None:
         return
     text = ""
@@ -129,8 +153,9 @@ def _play(house: Household, line: Mapping[str, Any], time: float) -> None:
         film.waiting_since = time
 
 
-def _pause(house: Household, line: Mapping[str, Any], time: float) -> None:
-    film = _film_of(house, line)
+@take.register
+def _pause(line: Pause, house: Household, time: float) -> None:
+    film = _film_of(house, line, session=line.session)
     if film is not None:
         film.take(time, Cue.PAUSE if film.first_packet is not None else Cue.PAUSE_UNSEEN, "the box paused")
         film.pause_said = True
@@ -138,34 +163,37 @@ def _pause(house: Household, line: Mapping[str, Any], time: float) -> None:
             film.failure, film.quiet_since = None, time
 
 
-def _teardown(house: Household, line: Mapping[str, Any], time: float) -> None:
-    film = _film_of(house, line)
+@take.register
+def _teardown(line: Teardown, house: Household, time: float) -> None:
+    film = _film_of(house, line, session=line.session)
     if film is not None:
         film.teardown_said = True
         film.note(time, StepKind.TEARDOWN, f"after {figures.duration(time - film.began)}")
         house.end(film, time)
 
 
-def _rewrite(house: Household, line: Mapping[str, Any], time: float) -> None:
+@take.register
+def _rewrite(line: Rewritten, house: Household, time: float) -> None:
     film = _film_of(house, line)
     if film is not None:
-        film.note(time, StepKind.REWRITE, str(line.get("reason") or "the request was changed"))
+        film.note(time, StepKind.REWRITE, line.reason or "the request was changed")
 
 
-def _overrun(house: Household, _line: Mapping[str, Any], time: float) -> None:
+@take.register
+def _overrun(_line: Overrun, house: Household, time: float) -> None:
     for film in house.films():
         if film.live:
             film.note(time, StepKind.LOST, "the helper lost packets here: a step may be missing")
 
 
-def _film_of(house: Household, line: Mapping[str, Any]) -> Film | None:
-    """Return the film a helper's line speaks of: by session, else the connection's newest live one."""
-    stb = _stb(line)
+def _film_of(
+    house: Household, line: Note, *, session: str | None = None, port: int | None = None
+) -> Film | None:
+    """Return the film that is spoken of: by session, else by port, else the connection's newest live one."""
+    stb = line.box
     box = house.boxes.get(stb) if stb else None
-    client, session = line.get("client", ""), line.get("session", "")
-    port = line.get("port")
     candidates = [film for film in reversed(box.films if box else ()) if film.live]
-    same = [film for film in candidates if not client or film.client in ("", client)]
+    same = [film for film in candidates if not line.client or film.client in ("", line.client)]
     if session:
         for film in same:
             if film.session == session:
@@ -182,27 +210,3 @@ def _path(uri: str) -> str:
     """Return what a URI asks for, without the server that is known anyway."""
     rest = uri.partition("://")[2]
     return "/" + rest.partition("/")[2] if rest else uri
-
-
-def _stb(line: Mapping[str, Any]) -> bytes | None:
-    try:
-        return IPv4Address(line["stb"]).packed
-    except (KeyError, ValueError):
-        return None
-
-
-LINES = {
-    "hello": _hello,
-    "connection-open": _open,
-    "connection-close": _close,
-    "setup": _setup,
-    "response": _response,
-    "way-open": _way,
-    "way-refused": _refused,
-    "way-closed": _way_closed,
-    "play": _play,
-    "pause": _pause,
-    "teardown": _teardown,
-    "rewrite": _rewrite,
-    "overrun": _overrun,
-}

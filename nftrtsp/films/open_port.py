@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import IPv4Address
-from typing import Any
+from ipaddress import AddressValueError, IPv4Address
 
 import msgspec
 
 from nftrtsp.conntrack.expectation import Expectation
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.conntrack.tuple import Tuple
 
 
@@ -16,8 +15,8 @@ class OpenPort(msgspec.Struct, frozen=True):
     """UDP to ``port`` on the IPTV side goes to ``stb`` at ``stb_port``.
 
     ``stb`` and ``source`` are packed addresses. ``source`` is None when any sender may use it; else the
-    expectation is *pinned*. ``timeout`` is in seconds as of ``seen``. ``detail`` is the JSON record where a
-    helper told it.
+    expectation is *pinned*. ``timeout`` is in seconds as of ``seen``. ``detail`` is the record where a helper
+    told it.
     """
 
     kind: str
@@ -29,7 +28,7 @@ class OpenPort(msgspec.Struct, frozen=True):
     seen: float
     master: Tuple | None = None
     expectation: Expectation | None = None
-    detail: Mapping[str, Any] | None = None
+    detail: OpenPortRecord | None = None
 
     @property
     def any_source(self) -> bool:
@@ -78,24 +77,24 @@ def of_expectation(expectation: Expectation, seen: float) -> OpenPort | None:
     )
 
 
-def of_record(data: Mapping[str, Any], seen: float) -> OpenPort | None:
-    """Return the open port that a JSON record tells, or None if the record lacks what makes one."""
+def of_record(record: OpenPortRecord, seen: float, stb: str | None = None) -> OpenPort | None:
+    """Return the open port that a helper told, or None if the record lacks what makes one.
+
+    ``stb`` is the set-top box where the record does not name one.
+    """
+    awaited, inner = record.tuple, record.nat
+    if awaited.dport is None:
+        return None
     try:
-        awaited = data["tuple"]
-        port = int(awaited["dport"])
-        nat = data.get("nat") or {}
-        inner = nat.get("tuple", nat) if isinstance(nat, Mapping) else {}
-        stb = IPv4Address(data.get("stb") or inner["src"]).packed
-        pinned = not data.get("any_source", True)
         return OpenPort(
-            kind=str(data.get("kind", "pinhole")),
-            stb=stb,
-            port=port,
-            stb_port=int(inner.get("sport") or port),
-            source=IPv4Address(awaited["src"]).packed if pinned else None,
-            timeout=int(data.get("timeout") or 0),
+            kind=record.kind,
+            stb=IPv4Address(record.stb or stb or (inner.src if inner else None) or "").packed,
+            port=awaited.dport,
+            stb_port=(inner.sport if inner else None) or awaited.dport,
+            source=None if record.any_source else IPv4Address(awaited.src or "").packed,
+            timeout=record.timeout or 0,
             seen=seen,
-            detail=dict(data),
+            detail=record,
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except AddressValueError:
         return None

@@ -17,9 +17,8 @@ Facts on which this rests (each was seen on a real kernel):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from ipaddress import IPv4Address
-from typing import Any
 
 from nftrtsp import figures
 from nftrtsp.conntrack.event import Event, EventType
@@ -31,6 +30,7 @@ from nftrtsp.films.film import Film
 from nftrtsp.films.household import Household
 from nftrtsp.films.open_port import of_expectation
 from nftrtsp.films.phase import Phase, StepKind
+from nftrtsp.helper.note import Line
 
 
 class Sessions(Household):
@@ -83,15 +83,10 @@ class Sessions(Household):
             connections.forget_absent(self, time)
             media.forget_absent(self, time)
 
-    def helper(self, line: Mapping[str, Any]) -> None:
-        """Take one line that a running helper published; lines of unknown shape are passed over."""
-        time = line.get("time")
-        if not isinstance(time, int | float):
-            return
-        self.now = max(self.now, float(time))
-        event = line.get("event")
-        if handler := notes.LINES.get(str(event)):
-            handler(self, line, float(time))
+    def helper(self, line: Line, time: float) -> None:
+        """Take one line that a running helper published at ``time``."""
+        self.now = max(self.now, time)
+        notes.take(line, self, time)
 
     def helper_left(self) -> None:
         """The helper's socket closed: nobody tells PLAY and PAUSE any more."""

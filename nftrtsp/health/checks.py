@@ -15,6 +15,7 @@ from nftrtsp.health import surroundings
 from nftrtsp.health.facts import Facts
 from nftrtsp.health.finding import Finding, State, listed, several
 from nftrtsp.health.surroundings import SurroundingCheck
+from nftrtsp.helper.note import Tally
 
 Check = Callable[[Facts], Iterator[Finding]]
 
@@ -98,11 +99,11 @@ def helper(facts: Facts) -> Iterator[Finding]:
     elif facts.greeting is None:
         text = f"the {facts.kind} helper does not run, so nobody reads what boxes ask for"
         yield Finding("helper", State.FAULT, text, _START)
-    elif (running := facts.greeting.get("kind")) != facts.kind:
+    elif (running := facts.greeting.kind) != facts.kind:
         text = f"the helper that runs is {running}, not {facts.kind}"
         yield Finding("helper", State.FAULT, text, "restart it: `systemctl restart nftrtsp-helper`")
     else:
-        yield Finding("helper", State.OK, f"the {facts.kind} helper runs, pid {facts.greeting.get('pid')}")
+        yield Finding("helper", State.OK, f"the {facts.kind} helper runs, pid {facts.greeting.pid}")
 
 
 def pinned(facts: Facts) -> Iterator[Finding]:
@@ -144,8 +145,8 @@ def connections(facts: Facts) -> Iterator[Finding]:
 
 def refusals(facts: Facts) -> Iterator[Finding]:
     """What the running helper had to refuse: a port that another box has, a box that may not ask."""
-    counters = (facts.greeting or {}).get("counters") or {}
-    refused, overruns = counters.get("refused", 0), counters.get("overruns", 0)
+    counters = facts.greeting.counters if facts.greeting is not None else Tally()
+    refused, overruns = counters.refused, counters.overruns
     if refused:
         text = f"the helper refused {several(refused, 'request')}{_refused_last(facts)}"
         remedy = "its log says who and why: `journalctl -u nftrtsp-helper`"
@@ -160,12 +161,10 @@ def refusals(facts: Facts) -> Iterator[Finding]:
 
 def _refused_last(facts: Facts) -> str:
     """Return who was refused last and why: of two that want one port the reason names the other."""
-    last = ((facts.greeting or {}).get("refused") or [None])[-1]
-    if last is None:
+    if facts.greeting is None or not facts.greeting.refused:
         return ", as when two boxes want one port"
-    return (
-        f", the last to {facts.config.stb_name(IPv4Address(last['stb']))} ({last['stb']}): {last['reason']}"
-    )
+    last = facts.greeting.refused[-1]
+    return f", the last to {facts.config.stb_name(IPv4Address(last.stb))} ({last.stb}): {last.reason}"
 
 
 def boxes(facts: Facts) -> Iterator[Finding]:

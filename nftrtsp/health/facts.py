@@ -6,13 +6,13 @@ Who asks for less fills in less: what was not looked at is None or missing, and 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
 import msgspec
 
 from nftrtsp.config import Config, HelperKind
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
+from nftrtsp.helper.note import Hello
 from nftrtsp.netlink.link import Link
 
 
@@ -88,7 +88,7 @@ class Facts(msgspec.Struct, frozen=True):
     module: bool = False
     nat_module: bool = False
     pinned: bool | None = None
-    greeting: dict[str, Any] | None = None
+    greeting: Hello | None = None
     may_greet: bool = True
     silent: bool = False
     flows: tuple[Flow, ...] | None = None

@@ -17,6 +17,7 @@ from nftrtsp.ruleset import names
 
 if TYPE_CHECKING:
     from nftrtsp.conntrack.flow import Flow
+    from nftrtsp.helper.note import Hello
 
 _NUD_FAILED, _NUD_NOARP = 0x20, 0x40  # linux/neighbour.h
 
@@ -43,25 +44,21 @@ def gather(config: Config) -> Facts:
     return _with_conntrack(_with_ruleset(facts))
 
 
-def _greeting() -> tuple[dict[str, Any] | None, bool, bool]:
+def _greeting() -> tuple[Hello | None, bool, bool]:
     """Return the running helper's greeting, whether it may be asked, and whether it is there but silent."""
     from nftrtsp.helper import publish
 
     try:
-        greeting = publish.ask()
-        if greeting is None:
-            publish.Subscription().close()  # taken by the kernel for a process that is stopped, too
+        answer = publish.inquire()
     except PrivilegeError:
         return None, False, False
-    except OSError:
-        return None, True, False
-    return greeting, True, greeting is None
+    return answer.hello, True, answer.listens and answer.hello is None
 
 
-def _kind(config: Config, greeting: dict[str, Any] | None) -> tuple[HelperKind, str]:
+def _kind(config: Config, greeting: Hello | None) -> tuple[HelperKind, str]:
     """Return the helper that should serve: for ``auto`` the one that runs, else the one it would choose."""
-    if config.rtsp.helper is HelperKind.AUTO and greeting and greeting.get("kind") in set(HelperKind):
-        return HelperKind(greeting["kind"]), str(greeting.get("why", ""))
+    if config.rtsp.helper is HelperKind.AUTO and greeting and greeting.kind in set(HelperKind):
+        return HelperKind(greeting.kind), greeting.why
     from nftrtsp.helper import choice
 
     chosen = choice.choose(config)

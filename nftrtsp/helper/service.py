@@ -22,9 +22,23 @@ import msgspec
 
 from nftrtsp import __version__, journal, paths
 from nftrtsp.config import Config
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.helper.lock import Lock
 from nftrtsp.helper.log_limit import LeftOut, LogLimit
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import (
+    PROTOCOL,
+    Garbage,
+    Hello,
+    LastRefusal,
+    Note,
+    Overrun,
+    Response,
+    Rewritten,
+    Tally,
+    WayClosed,
+    WayOpen,
+    WayRefused,
+)
 from nftrtsp.helper.notify import asked, notify, watchdog_interval
 from nftrtsp.helper.publish import Publisher
 
@@ -32,6 +46,7 @@ NAME = "nftrtsp helper"
 _NICENESS = -15
 _COLLECTION = 60.0  # seconds between collections of cyclic garbage
 _LOOK = 5.0  # seconds between looks at what the log was spared
+_TELL = 1.0  # seconds between looks at what readers were not told
 _REFUSED_KEPT = 64  # boxes whose last refusal is kept
 _PATIENCE = 5.0  # seconds for a forerunner to go, before systemd is told that it did not
 
@@ -41,21 +56,6 @@ class Readable(Protocol):
 
     def fileno(self) -> int:
         """Return the descriptor."""
-
-
-class Counters(msgspec.Struct):
-    """What a helper counted since it started. ``lost`` is bytes of control connections that were not seen."""
-
-    packets: int = 0
-    connections: int = 0
-    setups: int = 0
-    opened: int = 0
-    refused: int = 0
-    closed: int = 0
-    garbage: int = 0
-    rewritten: int = 0
-    overruns: int = 0
-    lost: int = 0
 
 
 class _Timer(msgspec.Struct):
@@ -77,21 +77,21 @@ def hurry() -> int:
 
 
 class Service:
-    """One running helper of ``kind``; ``why`` it was chosen is published. ``ways`` returns the ways' JSON.
+    """One running helper of ``kind``; ``why`` it was chosen is published. ``ways`` returns the ways open now.
 
     Use it as a context manager; then :meth:`watch` and :meth:`every`, :meth:`ready`, :meth:`run`.
     Entering raises :class:`BusyError` when another helper of this router runs.
     """
 
-    def __init__(self, config: Config, kind: str, why: str, ways: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(self, config: Config, kind: str, why: str, ways: Callable[[], list[OpenPortRecord]]) -> None:
         self.config = config
         self.kind = kind
         self.why = why
-        self.counters = Counters()
+        self.counters = Tally()
         self._ways = ways
         self._since = time.time()
         self._limit = LogLimit()
-        self._refused: dict[str, dict[str, Any]] = {}  # by box, the oldest first
+        self._refused: dict[str, LastRefusal] = {}  # by box, the oldest first
         self._stopped = False
         self._calls: dict[int, Callable[[], None]] = {}
         self._timers: list[_Timer] = []
@@ -115,6 +115,7 @@ class Service:
         self.watch(self._wakened, self._drain)
         self.watch(self._publisher, self._publisher.accept)
         self.every(_LOOK, self._say_left_out)
+        self.every(_TELL, self._publisher.tell_untold)
         if interval := watchdog_interval():
             self.every(interval, _alive)
         return self
@@ -202,19 +203,19 @@ class Service:
     def tell(self, note: Note) -> None:
         """Count, log and publish what the helper saw or did."""
         self._count(note)
-        if note.event == "way-refused" and note.stb:
+        if isinstance(note, WayRefused) and note.stb:
             self._remember_refusal(note, note.stb)
         text = sentence(note)
         if text is not None:
             self._say_unless_flooded(note, f"{self._name(note.stb)}: {text}" if note.stb else text)
         self._publisher.publish(note)
 
-    def _remember_refusal(self, note: Note, stb: str) -> None:
+    def _remember_refusal(self, note: WayRefused, stb: str) -> None:
         """Keep what was refused to each box last, for who asks later why its film did not come."""
         self._refused.pop(stb, None)
         if len(self._refused) >= _REFUSED_KEPT:
             del self._refused[next(iter(self._refused))]
-        self._refused[stb] = {"time": time.time(), "stb": stb, "port": note.port, "reason": note.reason}
+        self._refused[stb] = LastRefusal(time.time(), stb, note.port, note.reason)
 
     def _say_unless_flooded(self, note: Note, text: str) -> None:
         if self._limit.admit(note.stb or "", note.event, time.monotonic()):
@@ -234,23 +235,24 @@ class Service:
         if counter:
             setattr(self.counters, counter, getattr(self.counters, counter) + 1)
 
-    def _greeting(self) -> dict[str, Any]:
-        return {
-            "time": time.time(),
-            "event": "hello",
-            "kind": self.kind,
-            "why": self.why,
-            "pid": os.getpid(),
-            "since": self._since,
-            "version": __version__,
-            "ways": self._ways(),
-            "refused": list(self._refused.values()),
-            "counters": {
-                **msgspec.structs.asdict(self.counters),
-                "readers": self._publisher.readers,
-                "readers_dropped": self._publisher.dropped,
-            },
-        }
+    def _greeting(self) -> Hello:
+        return Hello(
+            time=time.time(),
+            kind=self.kind,
+            why=self.why,
+            pid=os.getpid(),
+            since=self._since,
+            version=__version__,
+            protocol=PROTOCOL,
+            ways=tuple(self._ways()),
+            refused=tuple(self._refused.values()),
+            counters=msgspec.structs.replace(
+                self.counters,
+                readers=self._publisher.readers,
+                readers_dropped=self._publisher.dropped,
+                untold=self._publisher.untold,
+            ),
+        )
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopped = True
@@ -307,18 +309,19 @@ def _alive() -> None:
 
 def sentence(note: Note) -> str | None:
     """Return what a log says of ``note``, after whose it is, or None for what it need not hold."""
-    if note.event == "way-open":
-        return f"UDP port {note.port} is open"
-    if note.event == "way-closed":
-        return f"UDP port {note.port} is closed: {note.reason}"
-    if note.event == "way-refused":
-        return f"refused: {note.reason}"
-    if note.event == "garbage":
-        return f"what is said to {note.server} is not RTSP, no longer read: {note.reason}"
-    if note.event == "rewrite":
-        return f"rewritten: {note.reason}"
-    if note.event == "overrun":
-        return f"packets came faster than they were read, some were not seen: {note.reason}"
-    if note.event == "response" and note.status is not None and note.status >= 300:
-        return f"{note.server} answered {note.status} {note.reason}"
+    match note:
+        case WayOpen():
+            return f"UDP port {note.port} is open"
+        case WayClosed():
+            return f"UDP port {note.port} is closed: {note.reason}"
+        case WayRefused():
+            return f"refused: {note.reason}"
+        case Garbage():
+            return f"what is said to {note.server} is not RTSP, no longer read: {note.reason}"
+        case Rewritten():
+            return f"rewritten: {note.reason}"
+        case Overrun():
+            return f"packets came faster than they were read, some were not seen: {note.reason}"
+        case Response(status=int(status)) if status >= 300:
+            return f"{note.server} answered {status} {note.reason}"
     return None

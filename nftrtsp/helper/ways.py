@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from socket import inet_ntoa
-from typing import Any
 
 import msgspec
 
 from nftrtsp import figures
-from nftrtsp.conntrack.record import of_way
+from nftrtsp.conntrack.record import OpenPortRecord, of_way
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple
 
@@ -215,7 +214,7 @@ class Ways:
                 del self._by_session[key]
 
 
-def way_record(way: Way, kind: str, timeout: float, roles: Roles) -> dict[str, Any]:
+def way_record(way: Way, kind: str, timeout: float, roles: Roles) -> OpenPortRecord:
     """Return ``way`` as lists and events show it; ``timeout`` in seconds is what is left of it.
 
     An expectation of ours and a pinhole are one thing to those who read: the keys are the same.

@@ -18,11 +18,24 @@ from pathlib import Path
 from typing import Any
 
 from nftrtsp import figures
-from nftrtsp.helper import publish
+from nftrtsp.helper import note, publish
+from nftrtsp.helper.note import (
+    Note,
+    Pause,
+    Play,
+    Setup,
+    Teardown,
+    WayClosed,
+    WayOpen,
+    WayRefused,
+)
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
 
 Record = dict[str, Any]
+
+#: What comes from one of the two sources.
+Heard = Record | note.Line | publish.Bye
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,7 @@ class Narrator:
         self.why = ""
         self._names = {stb.address: stb.title for stb in lab.stbs}
         self._begun: float | None = None  # the first SETUP sets the clock to 0
-        self._heard: queue.SimpleQueue[Record] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._events: subprocess.Popen[str] | None = None
         self._asked: dict[str, float] = {}  # set-top box -> when its last SETUP was seen
@@ -56,7 +69,7 @@ class Narrator:
         path = self.lab.run_dir / "helper.sock"
         greeting = publish.ask(path, timeout=5.0 * registry.patience())
         if greeting:
-            self.kind, self.why = greeting["kind"], greeting["why"]
+            self.kind, self.why = greeting.kind, greeting.why
             threading.Thread(target=self._hear_helper, daemon=True).start()
         self._events = self.lab.router.popen(
             ["nftrtsp", "events", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -68,7 +81,7 @@ class Narrator:
         """Whether somebody else, the dashboard, reads the helper too, or no helper of ours runs."""
         greeting = publish.ask(self.lab.run_dir / "helper.sock")
         # Ourselves, this question, and one more.
-        return greeting is None or greeting.get("counters", {}).get("readers", 3) >= 3
+        return greeting is None or greeting.counters.readers >= 3
 
     def stop(self) -> None:
         """Stop listening."""
@@ -82,8 +95,7 @@ class Narrator:
         end = time.monotonic() + wait
         while (left := end - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
-                record = self._heard.get(timeout=left)
-                line = self._tell(record)
+                line = self._tell(self._heard.get(timeout=left))
                 if line is not None:
                     yield line
 
@@ -112,48 +124,43 @@ class Narrator:
                 if "flow" in record or "expectation" in record:  # the rest is the helper's, heard from itself
                     self._heard.put(record)
 
-    def _tell(self, record: Mapping[str, Any]) -> Line | None:
-        """Return the line for a record, None for what a newcomer need not see."""
-        event = str(record.get("event"))
-        if "flow" in record:
-            return self._tell_flow(event, record)
-        if "expectation" in record:
-            return self._tell_expectation(event, record)
-        box = str(record.get("stb", ""))
-        words = self._words(event, box, record)
-        if words is None:
+    def _tell(self, heard: Heard) -> Line | None:
+        """Return the line for what was heard, None for what a newcomer need not see."""
+        if isinstance(heard, Note):
+            words = self._words(heard, heard.stb or "")
+            by_router = isinstance(heard, WayOpen | WayRefused | WayClosed)
+            who = "router" if by_router else self._name(heard.stb or "")
+            return None if words is None else Line(self._clock(heard.time), who, *words)
+        if not isinstance(heard, dict):
             return None
-        who = "router" if event.startswith("way-") else self._name(box)
-        return Line(self._clock(record), who, *words)
+        event = str(heard.get("event"))
+        return self._tell_flow(event, heard) if "flow" in heard else self._tell_expectation(event, heard)
 
-    def _words(self, event: str, box: str, record: Mapping[str, Any]) -> tuple[str, str] | None:
-        server = str(record.get("server", "")).partition(":")[0]
-        match event:
-            case "setup":
-                self._asked[box] = record["time"]
-                return "asks", f"{server} for a film to UDP {record.get('port')}"
-            case "way-open":
-                took = record["time"] - self._asked.get(box, record["time"])
-                any_source = record.get("way", {}).get("any_source")
-                source = "any source" if any_source else f"{server} only"
-                port = record.get("port")
-                return "opens", f"UDP {port} to {box}, {source}, in {figures.latency(took)}"
-            case "way-refused":
-                return "refuses", f"UDP {record.get('port')} to {box}: {record.get('reason')}"
-            case "way-closed":
-                reason = str(record.get("reason", ""))
-                why = "" if reason == "TEARDOWN" else f": {reason}"
-                return "closes", f"UDP {record.get('port')} to {box}{why}"
-            case "pause":
+    def _words(self, said: Note, box: str) -> tuple[str, str] | None:
+        server = (said.server or "").partition(":")[0]
+        match said:
+            case Setup():
+                self._asked[box] = said.time or 0.0
+                return "asks", f"{server} for a film to UDP {said.port}"
+            case WayOpen():
+                took = (said.time or 0.0) - self._asked.get(box, said.time or 0.0)
+                source = "any source" if said.way and said.way.any_source else f"{server} only"
+                return "opens", f"UDP {said.port} to {box}, {source}, in {figures.latency(took)}"
+            case WayRefused():
+                return "refuses", f"UDP {said.port} to {box}: {said.reason}"
+            case WayClosed():
+                why = "" if said.reason in (None, "TEARDOWN") else f": {said.reason}"
+                return "closes", f"UDP {said.port} to {box}{why}"
+            case Pause():
                 self._plays[box] = False
                 return "pauses", "PAUSE: the film stops, its port stays open"
-            case "play":
+            case Play():
                 before = self._plays.get(box)
                 self._plays[box] = True
                 if before is None:
                     return None
                 return ("seeks", "PLAY from elsewhere") if before else ("resumes", "PLAY: the film goes on")
-            case "teardown":
+            case Teardown():
                 self._plays.pop(box, None)
                 return "ends", "TEARDOWN"
         return None
@@ -166,7 +173,9 @@ class Narrator:
         source = figures.endpoint(flow["orig"]["src"], flow["orig"]["sport"])
         first = self.first(box)  # as the box itself measured it
         after = "" if first is None else f" after {figures.latency(first)}"
-        return Line(self._clock(record), self._name(box), "gets", f"the film from {source}{after}")
+        return Line(
+            self._clock(record.get("time")), self._name(box), "gets", f"the film from {source}{after}"
+        )
 
     def _tell_expectation(self, event: str, record: Mapping[str, Any]) -> Line | None:
         expected = record["expectation"]
@@ -175,13 +184,13 @@ class Narrator:
         source = "any source" if expected.get("any_source") else f"{expected['tuple']['src']} only"
         box = str(expected.get("stb"))
         port = expected["tuple"]["dport"]
-        return Line(self._clock(record), "router", "opens", f"UDP {port} to {box}, {source}")
+        return Line(self._clock(record.get("time")), "router", "opens", f"UDP {port} to {box}, {source}")
 
     def _name(self, box: str) -> str:
         return self._names.get(box, box)
 
-    def _clock(self, record: Mapping[str, Any]) -> float:
-        now = float(record.get("time", time.time()))
+    def _clock(self, at: float | None) -> float:
+        now = time.time() if at is None else at
         if self._begun is None:
             self._begun = now
         return max(0.0, now - self._begun)

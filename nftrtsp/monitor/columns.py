@@ -103,38 +103,30 @@ def _source(item: WayView) -> str:
     return "any source" if item.way.source is None else f"only {figures.address(item.way.source)}"
 
 
-def _way_detail(item: WayView, key: str) -> str:
-    value = (item.way.detail or {}).get(key)
-    return " ".join(value) if isinstance(value, list) else str(value or "")
-
-
 def _way_to(item: WayView) -> str:
     expectation = item.way.expectation
     address = figures.address(expectation.tuple.dst) if expectation else ""
-    if not address and isinstance((item.way.detail or {}).get("tuple"), dict):
-        address = str((item.way.detail or {})["tuple"].get("dst") or "")
+    if not address and item.way.detail is not None:
+        address = item.way.detail.tuple.dst or ""
     if address in ("", "0.0.0.0"):  # noqa: S104 - no address, as a map without one says it
         return f"port {item.way.port}"
     return figures.endpoint(address, item.way.port)
-
-
-_ENDS = (("src", "sport"), ("dst", "dport"))
 
 
 def _way_master(item: WayView) -> str:
     master = item.way.master or (item.way.expectation.master if item.way.expectation else None)
     if master is not None:
         return f"{figures.endpoint(master.src, master.sport)} → {figures.endpoint(master.dst, master.dport)}"
-    told = (item.way.detail or {}).get("master")
-    if not isinstance(told, dict):
+    told = item.way.detail.master if item.way.detail is not None else None
+    if told is None:
         return ""
-    return " → ".join(figures.endpoint(str(told.get(end)), told.get(port)) for end, port in _ENDS)
+    return f"{figures.endpoint(told.src or '', told.sport)} → {figures.endpoint(told.dst or '', told.dport)}"
 
 
 def _way_flags(item: WayView) -> str:
     if item.way.expectation is not None:
         return " ".join(expect_flag_names(item.way.expectation.flags))
-    return _way_detail(item, "flags")
+    return " ".join(item.way.detail.flags) if item.way.detail is not None else ""
 
 
 WAYS = (
@@ -159,7 +151,7 @@ WAYS = (
     Column(
         "helper",
         8,
-        lambda w, _: (w.way.expectation.helper if w.way.expectation else _way_detail(w, "helper")) or "",
+        lambda w, _: (told.helper or "") if (told := w.way.expectation or w.way.detail) else "",
     ),
     Column("flags", 22, lambda w, _: _way_flags(w)),
     Column("function", 18, lambda w, _: (w.way.expectation.function if w.way.expectation else "") or ""),
@@ -167,7 +159,7 @@ WAYS = (
     Column(
         "id",
         10,
-        lambda w, _: str(w.way.expectation.id) if w.way.expectation else _way_detail(w, "id"),
+        lambda w, _: str(told.id or "") if (told := w.way.expectation or w.way.detail) else "",
         right=True,
     ),
 )

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from nftrtsp import figures
 from nftrtsp.conntrack.event import Event
 from nftrtsp.conntrack.record import of_event, of_expectation, of_flow
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.events.news import Checked
+from nftrtsp.helper import note
+from nftrtsp.helper.note import Hello, Note
 from nftrtsp.monitor import words
 from nftrtsp.monitor.problem import Problem
 from nftrtsp.monitor.snapshot import BoxView, EventView, FilmView, FlowView, Snapshot, WayView
@@ -25,9 +29,9 @@ def record(item: object, roles: Roles) -> Record:
         case FlowView():
             return {**of_flow(item.flow, roles, Part(Role(item.role), item.stb)), "rate": item.rate}
         case WayView():
-            told = dict(item.way.detail or {})
-            known = of_expectation(item.way.expectation, roles) if item.way.expectation else {}
-            return {**told, **known, "timeout": int(item.left)}
+            way, known = item.way.detail, item.way.expectation
+            shown = of_expectation(known, roles) if known is not None else way
+            return {**(msgspec.to_builtins(shown) if shown is not None else {}), "timeout": int(item.left)}
         case EventView():
             return _event_record(item, roles)
         case FilmView():
@@ -54,8 +58,8 @@ def record(item: object, roles: Roles) -> Record:
 def _event_record(item: EventView, roles: Roles) -> Record:
     if isinstance(item.source, Event):
         return of_event(item.source, roles)
-    if isinstance(item.source, dict):
-        return item.source
+    if isinstance(item.source, Hello | Note):
+        return note.record(item.source)
     told = {"time": item.time, "event": item.kind, "text": item.text}
     if isinstance(item.source, Checked):
         told["changes"] = list(item.source.changes)

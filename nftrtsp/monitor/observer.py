@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+
+import msgspec
 
 from nftrtsp import config as configuration
 from nftrtsp import figures
@@ -27,6 +28,7 @@ from nftrtsp.events.news import (
 from nftrtsp.films.film import Film
 from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
+from nftrtsp.helper.note import Garbage, Hello, Overrun, WayRefused, parts
 from nftrtsp.monitor import problem
 from nftrtsp.monitor.problem import RouterState
 from nftrtsp.monitor.snapshot import BoxView, EventView, FilmView, FlowView, Snapshot, Top, WayView
@@ -88,7 +90,9 @@ class Observer:
             return
         self.take(news.began)
         if news.hello is not None:
-            self.take(Told(news.time, {**news.hello.line, "time": news.time, "ways": []}))
+            line = news.hello.line
+            if isinstance(line, Hello):
+                self.take(Told(news.time, msgspec.structs.replace(line, time=news.time, ways=())))
         if news.checked is not None:
             self.take(news.checked)
 
@@ -162,21 +166,16 @@ class Observer:
     def _told(self, news: Told) -> None:
         line = news.line
         self.known.helper_gone = ""
-        self.sessions.helper(line)
-        event = str(line.get("event"))
-        if event == "hello":
-            self.known.helper_kind = str(line.get("kind", ""))
-            self._log(
-                news.time, "helper", "", f"{line.get('kind')} helper: {line.get('why', '')}", source=line
-            )
+        self.sessions.helper(line, news.time)
+        if isinstance(line, Hello):
+            self.known.helper_kind = line.kind
+            self._log(news.time, "helper", "", f"{line.kind} helper: {line.why}", source=line)
             return
         self._count(news.time, 1)
-        stb = _packed(line.get("stb"))
-        parts = [f"port {line['port']}" if line.get("port") else "", str(line.get("uri") or "")]
-        parts += [str(line.get("status") or ""), str(line.get("reason") or "")]
-        grave = event in ("way-refused", "overrun", "garbage")
-        text = " ".join(part for part in parts if part)
-        self._log(news.time, event, self._name(stb), text, stb=stb, grave=grave, source=line)
+        stb = line.box
+        grave = isinstance(line, WayRefused | Overrun | Garbage)
+        text = " ".join(part for part in parts(line).values() if part)
+        self._log(news.time, line.event, self._name(stb), text, stb=stb, grave=grave, source=line)
 
     def _helper_left(self, news: HelperLeft) -> None:
         if self.sessions.helper_speaks:
@@ -336,12 +335,3 @@ def _wants_helper(config: Config | None) -> bool | None:
     if config is None:
         return None
     return {"kernel": True, "userspace": True, "pinhole": False}.get(config.rtsp.helper.value)
-
-
-def _packed(text: Any) -> bytes | None:
-    from ipaddress import IPv4Address
-
-    try:
-        return IPv4Address(text).packed
-    except ValueError:
-        return None

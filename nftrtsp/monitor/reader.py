@@ -26,11 +26,11 @@ from nftrtsp.conntrack.flow_table import FlowTable
 from nftrtsp.conntrack.role import Role
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
-from nftrtsp.errors import NftrtspError, PrivilegeError
-from nftrtsp.events.news import Began, Checked, Heard, HelperLeft, Listed, News, Told
+from nftrtsp.errors import NftrtspError
+from nftrtsp.events.news import Began, Checked, Listed, News
 from nftrtsp.events.recording import Recorder, config_data
+from nftrtsp.events.stream import Stream
 from nftrtsp.films.household import Guesses
-from nftrtsp.helper import publish
 from nftrtsp.monitor.gauge import GaugeReader
 from nftrtsp.monitor.observer import MOST_FLOWS, Observer
 from nftrtsp.monitor.rulesetwatch import RulesetWatch
@@ -42,7 +42,6 @@ _GATHER = 0.03  # seconds to let events gather: one snapshot for many
 _SNAPSHOT = 1 / 8  # seconds between two snapshots
 _SECOND = 1.0  # seconds between two gauges
 _CONTROLS = 10.0  # seconds between two looks at the counters of control connections
-_HELPER = 2.0  # seconds between two tries to reach a helper
 
 
 class LiveFeed:
@@ -71,11 +70,11 @@ class LiveFeed:
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch = RulesetWatch(config_path, self._post) if config and config_path else None
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
-        self._helper: publish.Subscription | None = None
+        self._stream = Stream(self._table)
         self._tap: Tap | None = None
         self._listed: dict[Any, Flow] = {}
         self._controls: tuple[Flow, ...] = ()
-        self._due = dict.fromkeys(("gauge", "controls", "helper", "snapshot"), 0.0)
+        self._due = dict.fromkeys(("gauge", "controls", "snapshot"), 0.0)
         self._dirty = True
         self.latest: Snapshot = EMPTY
         self.failure: BaseException | None = None
@@ -137,10 +136,10 @@ class LiveFeed:
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
-        for part in (self._helper, self._tap, self._table):
+        for part in (self._stream, self._tap, self._table):
             if part is not None:
                 part.close()
-        self._helper = self._tap = None
+        self._tap = None
         os.close(self._wake)
         os.close(self._waker)
 
@@ -148,10 +147,8 @@ class LiveFeed:
         """One round: wait, take what came, do what is due."""
         started = time.monotonic()
         self._wait(started)
-        # The helper's lines first: it opens the way before the kernel can see the film.
-        self._take_lines()
-        for event in self._table.poll(0):
-            self._take(Heard(event))
+        for said in self._stream.take():
+            self._take(said)
         while not self._inbox.empty():
             self._take(self._inbox.get())
         now = time.monotonic()
@@ -173,12 +170,11 @@ class LiveFeed:
         if self._dirty:
             until = min(until, self._due["snapshot"])
         timeout = max(0.0, min(_WAIT, until - now))
-        watched: list[Any] = [self._table, self._wake, *([self._helper] if self._helper else [])]
-        ready, _, _ = select.select(watched, [], [], timeout)
+        ready, _, _ = select.select([*self._stream.filenos(), self._wake], [], [], timeout)
         if self._wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
-        if self._table in ready:
+        if self._table.fileno() in ready:
             self._stop.wait(_GATHER)
 
     def _take(self, news: News) -> None:
@@ -227,31 +223,6 @@ class LiveFeed:
         self._controls = tuple(found[:MOST_FLOWS])
         # The kernel walks all its flows for this; a large table is walked less often.
         self._due["controls"] = now + max(_CONTROLS, 100 * (time.monotonic() - started))
-
-    # -- the helper ----------------------------------------------------------------------------------------
-
-    def _take_lines(self) -> None:
-        now = time.monotonic()
-        if self._helper is None:
-            if now < self._due["helper"]:
-                return
-            self._due["helper"] = now + _HELPER
-            try:
-                self._helper = publish.Subscription()
-            except PrivilegeError as error:
-                self._take(HelperLeft(time.time(), str(error)))
-                return
-            except OSError:
-                if not self._observer.known.helper_gone:
-                    self._take(HelperLeft(time.time(), "no helper listens on its socket"))
-                return
-        try:
-            for line in self._helper.receive(0):
-                self._take(Told(float(line.get("time") or time.time()), line))
-        except OSError:
-            self._helper.close()
-            self._helper = None
-            self._take(HelperLeft(time.time(), "the helper has ended"))
 
     # -- the wire ------------------------------------------------------------------------------------------
 

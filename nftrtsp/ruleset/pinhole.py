@@ -8,13 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
-from nftrtsp.conntrack.record import of_way
+from nftrtsp.conntrack.record import OpenPortRecord, of_way
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.errors import KernelError, MalformedError, NftrtspError, PrivilegeError
 from nftrtsp.netlink.elements import Element, MapElements
@@ -109,22 +107,18 @@ def pinholes() -> list[Pinhole]:
     return []
 
 
-def record(pinhole: Pinhole, roles: Roles, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the JSON object of ``pinhole``.
+def record(pinhole: Pinhole, roles: Roles, told: OpenPortRecord | None = None) -> OpenPortRecord:
+    """Return ``pinhole`` as lists and events show it.
 
     ``told`` is what the running helper tells of it: who asked, and the router's address, which the map does
     not hold.
     """
-    told = told or {}
-    try:
-        router = socket.inet_aton(told["tuple"]["dst"])
-    except (KeyError, TypeError, OSError):
-        router = bytes(4)
     way = (pinhole.port, pinhole.stb, pinhole.stb_port)
-    return {
-        **of_way("pinhole", way, roles, timeout=pinhole.expires, router=router),
-        "master": told.get("master"),
-    }
+    router = told.router if told is not None else bytes(4)
+    return msgspec.structs.replace(
+        of_way("pinhole", way, roles, timeout=pinhole.expires, router=router),
+        master=told.master if told is not None else None,
+    )
 
 
 def _key(port: int) -> bytes:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from nftrtsp.errors import NftrtspError
+from nftrtsp.helper import note
+from nftrtsp.helper.note import Hello, Line, WayOpen, WayRefused
 from nftrtsp.helper.publish import Subscription
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import IPTV_LINK, LAN_LINK
@@ -135,17 +137,17 @@ class Helper:
             if not self._ended.is_set():
                 time.sleep(0.05)
 
-    def _note(self, event: dict[str, Any]) -> None:
-        name = event["event"]
-        self.counts[name] = self.counts.get(name, 0) + 1
-        if name == "hello":
-            for way in event.get("ways", ()):  # what opened while nobody listened
-                self.opened.setdefault((way["stb"], way["tuple"]["dport"]), (time.time(), self.waited()))
+    def _note(self, line: Line) -> None:
+        self.counts[line.event] = self.counts.get(line.event, 0) + 1
+        if isinstance(line, Hello):
+            for way in line.ways:  # what opened while nobody listened
+                if way.stb is not None and way.tuple.dport is not None:
+                    self.opened.setdefault((way.stb, way.tuple.dport), (time.time(), self.waited()))
             self._greeted.set()
-        elif name == "way-open" and "stb" in event:
-            self.opened[event["stb"], event["port"]] = event.get("time", time.time()), self.waited()
-        elif name == "way-refused" and len(self.refused) < 1000:
-            self.refused.append(event)
+        elif isinstance(line, WayOpen) and line.stb is not None and line.port is not None:
+            self.opened[line.stb, line.port] = line.time or time.time(), self.waited()
+        elif isinstance(line, WayRefused) and len(self.refused) < 1000:
+            self.refused.append(note.record(line))
 
 
 class Scene:

@@ -320,7 +320,7 @@ def _later(news: News, seconds: float) -> News:
     if isinstance(news, Heard):
         return Heard(msgspec.structs.replace(news.event, time=news.event.time + seconds))
     if isinstance(news, Told):
-        return Told(news.time + seconds, {**news.line, "time": news.time + seconds})
+        return Told(news.time + seconds, msgspec.structs.replace(news.line, time=news.time + seconds))
     if isinstance(news, Gauged):
         return msgspec.structs.replace(news, time=news.time + seconds, monotonic=news.monotonic + seconds)
     return msgspec.structs.replace(news, time=news.time + seconds)

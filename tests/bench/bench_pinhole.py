@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nftrtsp.config import HelperKind, load
+from nftrtsp.helper.note import WayOpen
 from nftrtsp.helper.publish import Subscription
 from nftrtsp.lab.network import Lab
 from nftrtsp.ruleset.build import build
@@ -98,7 +99,7 @@ def setup(cseq: int, port: int) -> bytes:
 def ways(subscription: Subscription, wait: float) -> dict[int, float]:
     """Return port and time of the ways that were told to be open."""
     return {
-        event["port"]: event["time"] for event in subscription.receive(wait) if event["event"] == "way-open"
+        line.port or 0: line.time or 0.0 for line in subscription.receive(wait) if isinstance(line, WayOpen)
     }
 
 

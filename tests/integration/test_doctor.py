@@ -35,8 +35,8 @@ def helper(lab: Lab, *options: str) -> Iterator[subprocess.Popen[Any]]:
 
 def counted(lab: Lab, what: str) -> bool:
     """Whether the helper that runs there has counted one of these."""
-    greeting = publish.ask(lab.run_dir / "helper.sock") or {}
-    return bool(greeting["counters"][what] == 1)
+    greeting = publish.ask(lab.run_dir / "helper.sock")
+    return greeting is not None and getattr(greeting.counters, what) == 1
 
 
 def wait_for(holds: Callable[[], bool]) -> None:

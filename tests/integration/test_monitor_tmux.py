@@ -122,9 +122,7 @@ def test_the_film_that_plays_is_on_the_screen(lab: Lab, terminal: Terminal, tmp_
     terminal.wait(lambda screen: "ended with exit code 0" in screen, "a clean end")
     news = [news for _, news in Recording(tmp_path / "lab.nftr").read()]
     assert any(isinstance(each, Heard) for each in news)
-    assert {"setup", "way-open", "teardown"} <= {
-        each.line["event"] for each in news if isinstance(each, Told)
-    }
+    assert {"setup", "way-open", "teardown"} <= {each.line.event for each in news if isinstance(each, Told)}
 
 
 def test_a_film_that_does_not_come_says_where_it_broke(lab: Lab, terminal: Terminal) -> None:

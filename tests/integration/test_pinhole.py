@@ -17,6 +17,7 @@ import pytest
 
 from nftrtsp.config import HelperKind, load
 from nftrtsp.conntrack.socket import Conntrack
+from nftrtsp.helper import note
 from nftrtsp.helper.publish import Subscription
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
@@ -80,7 +81,7 @@ class Helper:
 
     def receive(self, timeout: float) -> list[dict[str, Any]]:
         assert self._subscription is not None
-        return self._subscription.receive(timeout)
+        return [note.record(line) for line in self._subscription.receive(timeout)]
 
     def wait(self, event: str, **parts: Any) -> dict[str, Any]:
         """Return the next event of this name and with these parts; what came before it is passed over."""

@@ -13,6 +13,7 @@ import pytest
 
 from nftrtsp.errors import BusyError, StateError
 from nftrtsp.helper.lock import Lock
+from nftrtsp.helper.note import Hello
 from nftrtsp.helper.publish import Publisher
 from nftrtsp.helper.userspace.saved_sessions import SavedSessions
 from nftrtsp.helper.ways import Ways
@@ -112,7 +113,7 @@ def test_what_root_leaves_there_is_the_service_s(run_dir: Path) -> None:
     os.chown(run_dir, SERVICE, SERVICE)
     lock = Lock(run_dir)
     SavedSessions(run_dir).write(Ways("expectation"))
-    publisher = Publisher(dict, path=run_dir / "helper.sock")
+    publisher = Publisher(Hello, path=run_dir / "helper.sock")
     owners = {path.name: path.stat().st_uid for path in run_dir.iterdir()}
     publisher.close()
     lock.release()

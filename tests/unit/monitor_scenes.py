@@ -11,7 +11,9 @@ import msgspec
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation
 from nftrtsp.conntrack.flow import Flow
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.events.news import Checked, Gauged, Heard, HelperLeft, Listed, Told
+from nftrtsp.helper.note import Hello, Line
 from nftrtsp.monitor.observer import Observer
 from nftrtsp.monitor.snapshot import Snapshot
 from tests.unit.scenes import BOX, BOX2, IPTV, MEDIA, MEDIA2, SERVER, T0, House, control, make_config, media
@@ -52,11 +54,13 @@ class Watched(House):
 
     def say(self, at: float, event: str, box: str = BOX, sport: int = 40000, **more: Any) -> None:
         line = {"time": T0 + at, "event": event, "stb": box, "client": f"{box}:{sport}"}
-        self.observer.take(Told(T0 + at, {**line, "server": f"{SERVER}:554", **more}))
+        line |= {"server": f"{SERVER}:554", **more}
+        self.observer.take(Told(T0 + at, msgspec.convert(line, Line)))
 
     def hello(self, at: float = 0.0, kind: str = "pinhole", ways: tuple[dict[str, Any], ...] = ()) -> None:
-        line = {"time": T0 + at, "event": "hello", "kind": kind, "why": "NFLOG is there", "ways": list(ways)}
-        self.observer.take(Told(T0 + at, line))
+        open_now = msgspec.convert(ways, tuple[OpenPortRecord, ...])
+        told = Hello(time=T0 + at, kind=kind, why="NFLOG is there", ways=open_now)
+        self.observer.take(Told(T0 + at, told))
 
     def in_sync(self, at: float = 0.0) -> None:
         self.observer.take(Checked(T0 + at, "in sync"))

@@ -9,13 +9,17 @@ import zlib
 from ipaddress import IPv4Address
 from typing import Any
 
+import msgspec
+
 from nftrtsp import config as configuration
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.conntrack.expectation import Expectation, ExpectationNat
 from nftrtsp.conntrack.flow import Counters, Flow
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.films.film import Film
 from nftrtsp.films.sessions import Sessions
+from nftrtsp.helper.note import Hello, Line
 
 T0 = 1_700_000_000.0
 BOX, BOX2 = "192.168.1.200", "192.168.1.201"
@@ -128,7 +132,7 @@ def pinhole(box: str = BOX, port: int = 27336) -> dict[str, Any]:
         "helper": "nftrtsp",
         "class": 0,
         "flags": ["permanent"],
-        "nat": {"direction": "original", "src": box, "sport": port},
+        "nat": {"direction": 1, "src": box, "sport": port},
         "any_source": True,
         "stb": box,
     }
@@ -168,10 +172,12 @@ class House:
             "server": f"{SERVER}:554",
             **more,
         }
-        self.model.helper(line)
+        self.model.helper(msgspec.convert(line, Line), T0 + at)
 
     def hello(self, at: float = 0.0, kind: str = "pinhole", ways: tuple[dict[str, Any], ...] = ()) -> None:
-        self.model.helper({"time": T0 + at, "event": "hello", "kind": kind, "why": "", "ways": list(ways)})
+        self.model.helper(
+            Hello(time=T0 + at, kind=kind, ways=msgspec.convert(ways, tuple[OpenPortRecord, ...])), T0 + at
+        )
 
     def tick(self, at: float) -> None:
         self.model.tick(T0 + at)

@@ -9,7 +9,7 @@ from typing import Any
 from nftrtsp.helper.action import Action, CloseWay, OpenWay, Rewrite
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import Note, parts
 from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.ways import Connection, Ways
 from nftrtsp.rtsp.packet import ACK, FIN, SYN, Packet
@@ -56,7 +56,7 @@ class World:
         self.take(self.dialogues.sweep(self.now))
 
     def reasons(self, event: str) -> list[str | None]:
-        return [note.reason for note in self.notes if note.event == event]
+        return [parts(note).get("reason") for note in self.notes if note.event == event]
 
 
 class Talk:

@@ -17,9 +17,11 @@ from nftrtsp.conntrack import record
 from nftrtsp.conntrack.event import Event, EventType, decode_events
 from nftrtsp.conntrack.flow import IPS_DST_NAT, IPS_DYING, IPS_SEEN_REPLY, Flow, merge
 from nftrtsp.conntrack.history import FlowHistory
+from nftrtsp.conntrack.record import Ends, OpenPortRecord
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import ConfigError
+from nftrtsp.helper.note import Hello, WayRefused
 from nftrtsp.ruleset.review import Line
 from nftrtsp.terminal import paint
 from tests.unit.captured import MESSAGES
@@ -143,7 +145,7 @@ def test_an_event_takes_two_lines_on_a_narrow_terminal() -> None:
 
 
 def test_one_port_is_no_ports() -> None:
-    hello = {"event": "hello", "kind": "pinhole", "pid": 7, "ways": [{}], "why": "so"}
+    hello = Hello(kind="pinhole", pid=7, ways=(OpenPortRecord(tuple=Ends()),), why="so")
     assert helper_line(hello, ROLES).endswith("the pinhole helper runs (pid 7), 1 port open: so")
 
 
@@ -185,11 +187,11 @@ def test_a_loss_passes_every_filter() -> None:
 
 
 def test_a_helpers_lines_are_told_and_filtered_like_events() -> None:
-    line = {"time": 1.0, "event": "way-refused", "stb": "192.168.1.200", "port": 27336, "reason": "taken"}
+    line = WayRefused(time=1.0, stb="192.168.1.200", port=27336, reason="taken")
     assert helper_line(line, ROLES).endswith("Living room       port 27336  taken")
-    assert parse_filters(("type=way-refused", "stb=living room"), CONFIG).accepts_line(line, BOX, ROLES)
-    assert not parse_filters(("role=media",), CONFIG).accepts_line(line, BOX, ROLES)
-    assert "3 ports" not in helper_line({"event": "hello", "kind": "pinhole", "ways": []}, ROLES)
+    assert parse_filters(("type=way-refused", "stb=living room"), CONFIG).accepts_line(line, ROLES)
+    assert not parse_filters(("role=media",), CONFIG).accepts_line(line, ROLES)
+    assert "3 ports" not in helper_line(Hello(kind="pinhole"), ROLES)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from nftrtsp.health.checks import diagnose
 from nftrtsp.health.facts import Drop, Facts, Route, Ruleset, Surroundings
 from nftrtsp.health.finding import Finding, State, listed
 from nftrtsp.health.verdict import conclude
+from nftrtsp.helper.note import Hello, LastRefusal, Tally
 from nftrtsp.netlink.link import Link
 
 CONFIG = parse(
@@ -44,7 +45,7 @@ HEALTHY = Facts(
     routes=(Route(VOD, "vlan2"),),
     conntrack={"acct": 1, "count": 10, "events": 2, "max": 1000},
     ruleset=Ruleset("ct helper", 0),
-    greeting={"event": "hello", "kind": "userspace", "pid": 7, "counters": {"refused": 0, "overruns": 0}},
+    greeting=Hello(kind="userspace", pid=7),
     flows=(),
     expectations=(),
     heard=frozenset({IPv4Address("192.168.1.200")}),
@@ -195,7 +196,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "restart",
     ),
     "another helper runs": (
-        {"greeting": {"kind": "pinhole"}},
+        {"greeting": Hello(kind="pinhole")},
         "helper",
         FAULT,
         "that runs is pinhole, not userspace",
@@ -280,7 +281,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "nftrtsp apply",
     ),
     "refusals": (
-        {"greeting": {"kind": "userspace", "counters": {"refused": 3}}},
+        {"greeting": Hello(kind="userspace", counters=Tally(refused=3))},
         "requests",
         WARNING,
         "refused 3 requests",
@@ -288,19 +289,19 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
     ),
     "two that want one port": (
         {
-            "greeting": {
-                "kind": "userspace",
-                "counters": {"refused": 2},
-                "refused": [
-                    {"time": 1.0, "stb": "192.168.1.9", "port": 80, "reason": "port 80 is below 1024"},
-                    {
-                        "time": 2.0,
-                        "stb": "192.168.1.200",
-                        "port": 27400,
-                        "reason": "port 27400 is in use by 192.168.1.66, which asked first",
-                    },
-                ],
-            }
+            "greeting": Hello(
+                kind="userspace",
+                counters=Tally(refused=2),
+                refused=(
+                    LastRefusal(1.0, "192.168.1.9", 80, "port 80 is below 1024"),
+                    LastRefusal(
+                        2.0,
+                        "192.168.1.200",
+                        27400,
+                        "port 27400 is in use by 192.168.1.66, which asked first",
+                    ),
+                ),
+            )
         },
         "requests",
         WARNING,
@@ -308,7 +309,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "journalctl",
     ),
     "overruns": (
-        {"greeting": {"kind": "userspace", "counters": {"overruns": 2}}},
+        {"greeting": Hello(kind="userspace", counters=Tally(overruns=2))},
         "requests",
         WARNING,
         "2 times",
@@ -436,7 +437,7 @@ def test_pinholes_need_no_conntrack_helper_on_the_connection() -> None:
         HEALTHY,
         kind=HelperKind.PINHOLE,
         ruleset=Ruleset("pinhole", 0),
-        greeting={"kind": "pinhole"},
+        greeting=Hello(kind="pinhole"),
         flows=(control(None),),
     )
     assert not_ok(diagnose(facts)) == []

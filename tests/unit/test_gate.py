@@ -26,7 +26,7 @@ from nftrtsp.conntrack.flow import IPS_CONFIRMED, IPS_SEEN_REPLY
 from nftrtsp.conntrack.tuple import Tuple, encode_tuple
 from nftrtsp.errors import KernelError
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import Note, WayOpen, WayRefused
 from nftrtsp.helper.port_policy import PortPolicy, no_ports
 from nftrtsp.helper.userspace import nfqueue
 from nftrtsp.helper.userspace.expectations import Expectations
@@ -220,7 +220,7 @@ def test_the_way_is_open_when_the_setup_goes_on() -> None:
     number = line.segment(setup())
     assert bench.kernel.open_now == {27336: (line.stb, 27336)}
     assert bench.gone[number] == bench.sent[number]
-    assert [one.way and one.way["stb"] for one in bench.notes if one.event == "way-open"] == ["192.168.1.200"]
+    assert [one.way and one.way.stb for one in bench.notes if isinstance(one, WayOpen)] == ["192.168.1.200"]
 
 
 def test_nothing_is_held_back_while_nobody_else_has_a_way() -> None:
@@ -371,7 +371,7 @@ def test_a_piece_does_not_wait_for_ever_and_the_box_is_told_no() -> None:
     rest = line.segment(text[at:])
     assert payload(bench.gone[rest]) == text[at:]
     assert set(bench.kernel.open_now) == {27336, 27338}, "no way to a port that the server never heard of"
-    (refused,) = [one for one in bench.notes if one.event == "way-refused"]
+    (refused,) = [one for one in bench.notes if isinstance(one, WayRefused)]
     assert refused.reason == "port 27336 is in use, and the request had gone on unchanged"
 
 
@@ -634,7 +634,7 @@ def test_the_short_way_ends_where_the_long_one_does(
                         break
             bench.pass_time(LONGEST_WAIT)
             dialogue = next(one for one in bench.gate.dialogues if one.connection.client == line.stb)
-            said = [(one.event, one.port, one.reason, one.cseq) for one in bench.notes]
+            said = list(bench.notes)
             ends.append(
                 (
                     said,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nftrtsp.helper.note import WayRefused
 from nftrtsp.helper.ways import MAX_LIFETIME
 from nftrtsp.rtsp.packet import ACK, FIN, RST, SYN, Packet
 from tests.unit.talk import PORT, Talk, World, lines, stb
@@ -325,7 +326,7 @@ def test_a_port_in_use_is_refused_where_nothing_can_be_rewritten(world: World) -
     Talk(world, box=1).setup()
     assert world.open == {PORT: (stb(), PORT)}
     assert world.reasons("way-refused") == [f"port {PORT} is in use by 192.168.1.200, which asked first"]
-    assert [note.holder for note in world.notes if note.event == "way-refused"] == ["192.168.1.200"]
+    assert [note.holder for note in world.notes if isinstance(note, WayRefused)] == ["192.168.1.200"]
 
 
 def test_a_dead_way_does_not_hold_its_port_for_ever(world: World) -> None:

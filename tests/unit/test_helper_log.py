@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nftrtsp import config as configuration
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import NOTES
 from nftrtsp.helper.service import Service
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_a_flood_of_any_kind_fills_no_log(
     with service:
         for number in range(count):
             stb = str(IPv4Address(first + number % askers))
-            service.tell(Note(event=kind, stb=stb, **KINDS[kind]))  # type: ignore[arg-type]
+            service.tell(NOTES[kind](stb=stb, **KINDS[kind]))  # type: ignore[arg-type]
     said = capfd.readouterr().err.splitlines()
     assert len(said) <= 150
     assert "lines of the last" in said[-1]
@@ -58,7 +58,7 @@ def test_a_flood_of_any_kind_fills_no_log(
 
 PROGRAM = """
 import os, sys
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import Response, WayOpen, WayRefused
 from nftrtsp.helper.service import Service
 from tests.unit.test_helper_log import CONFIG
 there = os.fstat(2)
@@ -67,9 +67,9 @@ if sys.argv[1] == "journal":
 with Service(CONFIG, "pinhole", "a test", list) as service:
     service.say("took over 1 way")
     service.warn("the pinhole map cannot be listed")
-    service.tell(Note(event="way-open", stb="192.168.1.200", port=27336))
-    service.tell(Note(event="way-refused", stb="192.168.1.200", port=80, reason="port 80 is below 1024"))
-    service.tell(Note(event="response", stb="192.168.1.200", server="s", status=404, reason="Not Found"))
+    service.tell(WayOpen(stb="192.168.1.200", port=27336))
+    service.tell(WayRefused(stb="192.168.1.200", port=80, reason="port 80 is below 1024"))
+    service.tell(Response(stb="192.168.1.200", server="s", status=404, reason="Not Found"))
 """
 
 

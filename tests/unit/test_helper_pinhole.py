@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.helper.adoption import Orphan
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import Setup, WayRefused
 from nftrtsp.helper.pinhole.comment import comment, read_comment
 from nftrtsp.helper.pinhole.nflog import asker, is_start, payloads
 from nftrtsp.helper.service import sentence
@@ -123,9 +123,9 @@ def test_what_somebody_else_wrote_is_left_alone() -> None:
 
 
 def test_the_log_says_why() -> None:
-    refused = Note(event="way-refused", port=80, reason="port 80 is below 1024")
+    refused = WayRefused(port=80, reason="port 80 is below 1024")
     assert sentence(refused) == "refused: port 80 is below 1024"
-    assert sentence(Note(event="setup", port=27336)) is None
+    assert sentence(Setup(port=27336)) is None
 
 
 def test_a_copy_belongs_to_the_box_that_does_not_serve_rtsp() -> None:

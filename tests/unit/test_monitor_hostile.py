@@ -30,7 +30,7 @@ def hostile() -> Watched:
     house.say(1.3, "response", status=454, reason=EVIL, cseq=2, session=EVIL)
     house.say(1.4, "way-refused", port=27336, reason=EVIL)
     house.say(1.5, "rewrite", reason=EVIL)
-    house.say(1.6, EVIL, reason=EVIL)
+    house.say(1.6, "garbage", reason=EVIL)
     film = msgspec.structs.replace(media(), helper=EVIL)
     house.show(2.0, film, control(helper=EVIL))
     house.show(3.0, film, control(helper=EVIL))

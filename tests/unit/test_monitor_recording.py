@@ -5,13 +5,16 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nftrtsp.conntrack.event import Event, EventType
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.errors import StateError
 from nftrtsp.events.news import Began, Gauged, Heard, HelperLeft, Kept, Listed, News, Strayed, Told
 from nftrtsp.events.recording import START, Recorder, Recording, config_data
 from nftrtsp.films.phase import Phase
+from nftrtsp.helper.note import WayOpen
 from nftrtsp.monitor.replay import Replay
 from tests.unit import scenes
 from tests.unit.monitor_scenes import Watched
@@ -27,7 +30,9 @@ def some_news(start: float = T0, count: int = 5) -> list[News]:
         news.append(Heard(Event(EventType.NEW, at, media(port=27000 + second))))
         news.append(Heard(Event(EventType.EXPECT_NEW, at, None, expectation(port=27000 + second))))
         news.append(Listed(at, (media(packets=second * 500),), (expectation(),)))
-        news.append(Told(at, {"time": at, "event": "way-open", "stb": scenes.BOX, "way": pinhole()}))
+        news.append(
+            Told(at, WayOpen(time=at, stb=scenes.BOX, way=msgspec.convert(pinhole(), OpenPortRecord)))
+        )
         news.append(Strayed(at, scenes.MEDIA, 48440, 27336, 9))
         news.append(HelperLeft(at, "ended"))
         news.append(Gauged(at, at - T0, ("10.214.0.2",), 1, 2, 3, 4))

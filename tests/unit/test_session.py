@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from nftrtsp.conntrack.event import Event, EventType
+from nftrtsp.conntrack.record import Ends, OpenPortRecord
 from nftrtsp.films.film import MOST_STEPS
 from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
+from nftrtsp.helper.note import Hello, Line, Setup, Untold, WayOpen
 from tests.unit.scenes import (
     BOX,
     BOX2,
@@ -499,21 +501,20 @@ def test_without_a_config_a_private_host_on_554_is_a_box() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        {},
-        {"time": "x", "event": "setup"},
-        {"time": T0, "event": "setup"},
-        {"time": T0, "event": "setup", "stb": "not an address", "port": 1},
-        {"time": T0, "event": "way-open", "stb": BOX, "way": {"tuple": None}},
-        {"time": T0, "event": "way-open", "stb": BOX, "way": {"tuple": {"dport": "x"}}},
-        {"time": T0, "event": "hello", "ways": ["x", 3, None]},
-        {"time": T0, "event": "of-tomorrow", "stb": BOX},
-        {"time": T0, "event": "response", "stb": BOX, "status": "200"},
+        Setup(),
+        Setup(stb="not an address", port=1),
+        WayOpen(stb=BOX),
+        WayOpen(stb=BOX, way=OpenPortRecord(tuple=Ends())),
+        WayOpen(stb="not an address", way=OpenPortRecord(tuple=Ends(dport=27336))),
+        Hello(ways=(OpenPortRecord(tuple=Ends()),)),
+        Untold(stb=BOX, count=3, kinds={"setup": 3}),
     ],
 )
-def test_lines_of_unknown_shape_are_passed_over(line: dict[str, object]) -> None:
+def test_lines_that_lack_what_makes_a_film_are_passed_over(line: Line) -> None:
     house = House()
-    house.model.helper(line)
+    house.model.helper(line, T0)
     assert not list(house.model.films())
+    assert not house.model.ports
 
 
 def test_who_pauses_while_it_waits_is_not_kept_waiting() -> None:

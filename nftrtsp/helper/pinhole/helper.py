@@ -16,12 +16,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from socket import inet_ntoa
-from typing import Any
 
 import msgspec
 
 from nftrtsp import figures
 from nftrtsp.config import Config
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.errors import KernelError, NftrtspError
@@ -32,7 +32,7 @@ from nftrtsp.helper.conntrack_entries import ConntrackEntries, has_ended
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.fair_queue import FairQueue
-from nftrtsp.helper.note import Note, note
+from nftrtsp.helper.note import Note, Response, note
 from nftrtsp.helper.pinhole.comment import comment, read_comment
 from nftrtsp.helper.pinhole.nflog import Nflog, asker, is_start
 from nftrtsp.helper.pinhole.written_elements import WrittenElements
@@ -154,7 +154,7 @@ class PinholeHelper:
                 self._tell(action.note, action.way)
             elif isinstance(action, Note):
                 self.service.tell(action)
-                answered = answered or action.event == "response"
+                answered = answered or isinstance(action, Response)
             elif isinstance(action, Rewrite):  # not asked for by our policy: a copy cannot be rewritten
                 continue
         if answered and dialogue is not None:
@@ -194,7 +194,7 @@ class PinholeHelper:
             self._flush_soon()
 
     def _tell(self, what: Note, way: Way) -> None:
-        self.service.tell(_with_way(what, self.record(way)))
+        self.service.tell(msgspec.structs.replace(what, way=self.record(way)))
 
     def _remember_sessions(self, dialogue: Dialogue) -> None:
         """Have the sessions that an answer named written beside their elements, for the next helper."""
@@ -222,12 +222,12 @@ class PinholeHelper:
 
     # --- records ---
 
-    def record(self, way: Way) -> dict[str, Any]:
-        """Return the way's JSON."""
+    def record(self, way: Way) -> OpenPortRecord:
+        """Return ``way`` as lists and events show it."""
         return way_record(way, KIND, self.elements.left(way.port, time.monotonic()), self.roles)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return the JSON of all ways open."""
+    def records(self) -> list[OpenPortRecord]:
+        """Return all ways open, as lists and events show them."""
         return [self.record(way) for way in self.ways]
 
     def _pinhole(self, way: Way) -> Pinhole:
@@ -391,10 +391,6 @@ class PinholeHelper:
                 self.elements.write_again(way.port)  # it was to stay for longer than it may
         self._flush_soon()
         return len(ways)
-
-
-def _with_way(what: Note, record: dict[str, Any]) -> Note:
-    return msgspec.structs.replace(what, way=record)
 
 
 def run(config: Config, why: str) -> None:

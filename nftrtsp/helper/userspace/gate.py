@@ -11,18 +11,18 @@ import contextlib
 import errno
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from nftrtsp.config import Config
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.conntrack.role import Roles
 from nftrtsp.conntrack.tuple import IPPROTO_TCP, Tuple
 from nftrtsp.errors import KernelError, MalformedError, NftrtspError
 from nftrtsp.helper.action import Action, CloseWay, Rewrite
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import Note, Overrun
 from nftrtsp.helper.userspace import nfqueue
 from nftrtsp.helper.userspace.expectations import Expectations
 from nftrtsp.helper.userspace.held_packets import Direction, HeldPacket
@@ -300,7 +300,7 @@ class Gate:
             if self.ways.at(way.port) is way:
                 self._open(entry, dialogue, way, said, last=True)
 
-    def record(self, way: Way) -> dict[str, Any]:
+    def record(self, way: Way) -> OpenPortRecord:
         """Return ``way`` as lists and events show it."""
         return way_record(way, self.ways.kind, self.expectations.left(way, self._now), self.roles)
 
@@ -308,7 +308,7 @@ class Gate:
         try:
             self.expectations.close(way, cut=cut)
         except NftrtspError as error:
-            self.tell(Note(event="overrun", reason=f"closing the way at port {way.port}: {error}"))
+            self.tell(Overrun(reason=f"closing the way at port {way.port}: {error}"))
 
     def _rewrite(
         self, entry: GateEntry, dialogue: Dialogue, from_client: bool, wanted: list[Rewrite]

@@ -16,18 +16,18 @@ import contextlib
 import time
 from pathlib import Path
 from socket import inet_ntoa
-from typing import Any
 
 from nftrtsp import figures, paths
 from nftrtsp.config import Config
 from nftrtsp.conntrack.expectation import Expectation
+from nftrtsp.conntrack.record import OpenPortRecord
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import BusyError, NftrtspError
 from nftrtsp.helper import adoption
 from nftrtsp.helper.adoption import Orphan
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.note import Note, note
+from nftrtsp.helper.note import Note, Response, WayClosed, WayOpen, note
 from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.service import Service
 from nftrtsp.helper.userspace import cthelper
@@ -98,8 +98,8 @@ class UserspaceHelper:
         self.queue.close()
         self.expectations.close_sockets()
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return the JSON of all ways open."""
+    def records(self) -> list[OpenPortRecord]:
+        """Return all ways open, as lists and events show them."""
         return [self.gate.record(way) for way in self.ways]
 
     def packets(self) -> None:
@@ -218,7 +218,7 @@ class UserspaceHelper:
 
     def _note(self, what: Note) -> None:
         # Only these change what is to be remembered: which ways there are, which session has which.
-        self._changed = self._changed or what.event in ("way-open", "way-closed", "response")
+        self._changed = self._changed or isinstance(what, WayOpen | WayClosed | Response)
         self._notes.append(what)
 
     def _tell(self) -> None:

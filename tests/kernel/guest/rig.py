@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from nftrtsp.helper import note
 from nftrtsp.helper.publish import ask
 from nftrtsp.lab.network import Lab
 
@@ -180,7 +181,9 @@ class Rig:
     def hello(self) -> dict[str, Any] | None:
         """Return the greeting of the running helper."""
         said = ask(self.lab.run_dir / "helper.sock")
-        return said if said and self.helper and said.get("pid") == self.helper.pid else None
+        if said is None or self.helper is None or said.pid != self.helper.pid:
+            return None
+        return note.record(said)
 
     def ways(self) -> list[dict[str, Any]]:
         """Return the ways that the helper says are open."""
