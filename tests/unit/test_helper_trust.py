@@ -463,6 +463,21 @@ def test_half_connections_and_unfinished_messages_are_forgotten_in_silence() -> 
     assert world.dialogues.held == sum(one.held for one in world.dialogues)
 
 
+def test_what_ended_is_forgotten_some_at_a_time_and_all_in_one_round() -> None:
+    world = World()
+    for port in range(10):
+        half(world, 0, port)
+    before = world.dialogues.lost
+    world.now += 61
+    left = []
+    for _ in range(4):
+        world.dialogues.forget(world.now, 3)
+        left.append(len(world.dialogues))
+    assert left == [7, 4, 1, 0]
+    assert world.dialogues.held == 0
+    assert world.dialogues.lost >= before
+
+
 def test_a_long_uri_and_session_are_kept_short_and_still_tell_streams_apart() -> None:
     world = World()
     talk = Talk(world)

@@ -52,6 +52,7 @@ _COPIES = 512  # datagrams at most that are read off NFLOG before what they say 
 _TURN = 0.004  # seconds of work before the loop looks at its descriptors and timers again
 _SOON = 0.1  # seconds after which what need not be at once is written, together
 _MET = 1024  # boxes at most that are remembered for having had a connection
+_FORGET_EVERY, _FORGET_AT_ONCE = 0.5, 256  # seconds, connections: 1 ms of work at most
 _NAMED = 3  # boxes at most that the log names for sending too much, in each sweep
 _FORGOTTEN = 300.0  # seconds of silence after which a connection that conntrack does not know has ended
 _NO_TABLE = f"there is no pinhole map in table inet {TABLE_NAME}; load the ruleset with `nftrtsp apply`"
@@ -267,7 +268,7 @@ class PinholeHelper:
     def sweep(self) -> None:
         """Close what has expired; let the elements of what lives begin their time anew."""
         now = time.monotonic()
-        self.perform(None, self.dialogues.sweep(now))
+        self.perform(None, self.dialogues.expire(now))
         if self._missing:
             self.reconcile()
         for way in self.ways:
@@ -283,6 +284,10 @@ class PinholeHelper:
         if self.stale_flows.error is not None:
             self.service.warn(f"conntrack entries in the way could not be deleted: {self.stale_flows.error}")
             self.stale_flows.error = None
+
+    def forget(self) -> None:
+        """Forget connections that have ended, some at a time."""
+        self.dialogues.forget(time.monotonic(), _FORGET_AT_ONCE)
 
     def _say_dropped(self) -> None:
         dropped, self._dropped = self._dropped, {}
@@ -409,6 +414,7 @@ def run(config: Config, why: str) -> None:
         service.watch(helper.log, helper.packets)
         service.watch(helper.watch, helper.table_changed)
         service.every(min(_SWEEP, helper.pause / 4), helper.sweep)
+        service.every(_FORGET_EVERY, helper.forget)
         service.every(1.0, helper.look)
         ports = ", ".join(str(port) for port in config.rtsp.ports)
         service.ready(f"pinhole: reads RTSP to port {ports} from NFLOG group {config.rtsp.log_group}; {why}")

@@ -43,6 +43,7 @@ from nftrtsp.ruleset.names import CT_HELPER_TYPE
 KIND = "userspace"
 _EXPECT_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_expect_max")
 _EXPECT_SPARE = 256  # for the expectations of other helpers
+_FORGET_AT_ONCE = 64  # connections of which a tick sees whether they have ended
 _TICK = 0.1  # seconds between looks at packets that wait
 _SWEEP = 5.0  # seconds between looks at sessions and expectations
 _ASKED = 50  # connections at most that conntrack is asked about in one sweep: packets wait meanwhile
@@ -145,6 +146,7 @@ class UserspaceHelper:
         self._tell()
         if self._prolonging:
             self._prolong()
+        self.dialogues.forget(now, _FORGET_AT_ONCE)
         now = time.monotonic()
         if self._changed and now >= self._write_after:
             self._changed = False
@@ -154,7 +156,7 @@ class UserspaceHelper:
     def sweep(self) -> None:
         """Close what has expired, prolong what is used."""
         now = time.monotonic()
-        self.gate.perform(self.dialogues.sweep(now), now)
+        self.gate.perform(self.dialogues.expire(now), now)
         for dialogue in self._ended(now):
             self.gate.perform(self.dialogues.close(dialogue, "gone, says conntrack"), now)
         self._prolong()
