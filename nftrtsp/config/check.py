@@ -57,7 +57,11 @@ def _check_iptv(config: Config, fail: Fail) -> None:
     for index, network in enumerate(iptv.servers):
         for other in config.lan.networks:
             if network.overlaps(other):
-                fail(f"iptv.servers[{index}]", f"{network} overlaps lan.networks ({other})", "mend one")
+                fail(
+                    f"iptv.servers[{index}]",
+                    f"{network} overlaps lan.networks ({other})",
+                    "correct one of them",
+                )
     if iptv.strict_sources and not iptv.servers:
         fail(
             "iptv.strict_sources",
@@ -115,7 +119,7 @@ def _check_rtsp(rtsp: Rtsp, fail: Fail) -> None:
     if rtsp.pause > LONGEST_WAY:
         fail(
             "rtsp.pause",
-            f"{rtsp.pause} is longer than a way may stay open without a sign of its box "
+            f"{rtsp.pause} is longer than a port may stay open without a sign of its box "
             f"({Seconds(LONGEST_WAY)}, {LONGEST_WAY:,} seconds)",
             f'write pause = "{Seconds(LONGEST_WAY)}" or less',
         )
@@ -140,7 +144,11 @@ def _check_boxes(config: Config, fail: Fail) -> None:
         home = next((network for network in config.lan.networks if box.address in network), None)
         if home is None:
             networks = ", ".join(str(network) for network in config.lan.networks)
-            fail(f"stb[{index}].address", f"{box.address} lies outside lan.networks ({networks})", "mend one")
+            fail(
+                f"stb[{index}].address",
+                f"{box.address} lies outside lan.networks ({networks})",
+                "correct one of them",
+            )
         if home.prefixlen < 31 and box.address in (home.network_address, home.broadcast_address):
             fail(
                 f"stb[{index}].address", f"{box.address} is no host's address in {home}", "name the box's own"

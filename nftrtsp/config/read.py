@@ -93,7 +93,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             f"is not UTF-8 at byte {error.start}", place=path.name, remedy="save it as UTF-8"
         ) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not valid TOML: {error}", place=path.name, remedy="mend that line") from None
+        raise ConfigError(f"not valid TOML: {error}", place=path.name, remedy="correct that line") from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", place=str(path)) from None
 

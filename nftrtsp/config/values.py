@@ -12,7 +12,7 @@ UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class HelperKind(StrEnum):
-    """What reads SETUP and opens the way (docs/design: three helpers, one config)."""
+    """What reads SETUP and opens the port (docs/design: three helpers, one config)."""
 
     AUTO = "auto"
     KERNEL = "kernel"
@@ -41,7 +41,7 @@ class Policy(StrEnum):
     ACCEPT = "accept"
 
 
-#: How long a way may stay open without a sign of life of its box, in seconds, whatever anybody asks for.
+#: How long a port may stay open without a sign of life of its box, in seconds, whatever anybody asks for.
 LONGEST_WAY = 86_400
 
 
@@ -113,7 +113,7 @@ class Lan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rtsp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[rtsp]``: what is asked for, and who opens the way."""
+    """``[rtsp]``: what is asked for, and who opens the ports."""
 
     ports: tuple[int, ...] = (554,)
     helper: HelperKind = HelperKind.AUTO
@@ -150,7 +150,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return str(address)
 
     def may_ask(self, address: IPv4Address) -> bool:
-        """Whether the host ``address`` may have a way opened for it."""
+        """Whether the host ``address`` may have ports opened for it."""
         if self.stb:
             return any(box.address == address for box in self.stb)
         return any(address in network for network in self.lan.networks)

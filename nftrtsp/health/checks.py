@@ -11,9 +11,10 @@ from ipaddress import IPv4Address
 from nftrtsp import figures
 from nftrtsp.config import HelperKind
 from nftrtsp.conntrack.role import Role, Roles
+from nftrtsp.figures import counted
 from nftrtsp.health import surroundings
 from nftrtsp.health.facts import Facts
-from nftrtsp.health.finding import Finding, State, listed, several
+from nftrtsp.health.finding import Finding, State, listed
 from nftrtsp.health.surroundings import SurroundingCheck
 from nftrtsp.helper.note import Tally
 
@@ -70,7 +71,7 @@ def ruleset(facts: Facts) -> Iterator[Finding]:
         text = f"the ruleset loaded is of the {facts.ruleset.form} form, but the helper is {facts.kind}"
         yield Finding("ruleset", State.FAULT, text, "run `nftrtsp apply`")
     elif facts.ruleset.changes:
-        text = f"the ruleset loaded differs from the config in {several(facts.ruleset.changes, 'place')}"
+        text = f"the ruleset loaded differs from the config in {counted(facts.ruleset.changes, 'place')}"
         yield Finding("ruleset", State.WARNING, text, "see `nftrtsp diff`, then `nftrtsp apply`")
     else:
         yield Finding("ruleset", State.OK, "the ruleset is loaded as the config wants it")
@@ -139,7 +140,9 @@ def connections(facts: Facts) -> Iterator[Finding]:
         yield Finding("connection", State.FAULT, text, remedy)
     elif open_now:
         yield Finding(
-            "connection", State.OK, f"{several(len(open_now), 'RTSP connection')} open, with the helper"
+            "connection",
+            State.OK,
+            f"{counted(len(open_now), 'RTSP connection')} open, with the helper",
         )
 
 
@@ -148,13 +151,13 @@ def refusals(facts: Facts) -> Iterator[Finding]:
     counters = facts.greeting.counters if facts.greeting is not None else Tally()
     refused, overruns = counters.refused, counters.overruns
     if refused:
-        text = f"the helper refused {several(refused, 'request')}{_refused_last(facts)}"
+        text = f"the helper refused {counted(refused, 'request')}{_refused_last(facts)}"
         remedy = "its log says who and why: `journalctl -u nftrtsp-helper`"
         if facts.kind is HelperKind.PINHOLE:
             remedy += "; the userspace helper gives a second box another port"
         yield Finding("requests", State.WARNING, text, remedy)
     if overruns:
-        times = several(overruns, "time")
+        times = counted(overruns, "time")
         text = f"packets came faster than the helper read them, {times}: requests may have been missed"
         yield Finding("requests", State.WARNING, text, "see what else loads this router")
 
@@ -183,13 +186,13 @@ def traffic(facts: Facts) -> Iterator[Finding]:
     """What the ruleset has counted: whether boxes ask, and whether films come that nobody expects."""
     if facts.ruleset is None:
         return
-    counted = facts.ruleset.counters
-    asked = sum(counted.get(rule, 0) for rule in ("attach", "copy-starts", "copy-requests"))
-    seen = "no RTSP from any box" if not asked else f"RTSP from boxes ({several(asked, 'packet')})"
-    dropped = several(counted.get("input-drop", 0) + counted.get("from-iptv-drop", 0), "packet")
-    forged = counted.get("from-iptv-spoofed", 0) + counted.get("from-iptv-own", 0)
+    packets = facts.ruleset.counters
+    asked = sum(packets.get(rule, 0) for rule in ("attach", "copy-starts", "copy-requests"))
+    seen = "no RTSP from any box" if not asked else f"RTSP from boxes ({counted(asked, 'packet')})"
+    dropped = counted(packets.get("input-drop", 0) + packets.get("from-iptv-drop", 0), "packet")
+    forged = packets.get("from-iptv-spoofed", 0) + packets.get("from-iptv-own", 0)
     text = f"since the ruleset was loaded: {seen}, {dropped} dropped that nobody had asked for"
-    text += f", {several(forged, 'packet')} from the IPTV side with a forged source" if forged else ""
+    text += f", {counted(forged, 'packet')} from the IPTV side with a forged source" if forged else ""
     yield Finding("traffic", State.OK, text)
 
 

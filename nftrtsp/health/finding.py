@@ -46,8 +46,3 @@ class Finding(msgspec.Struct, frozen=True):
 def listed(names: Sequence[str]) -> str:
     """Return ``A``, ``A and B`` or ``A, B and C``."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-
-
-def several(number: int, noun: str) -> str:
-    """Return ``1 warning`` or ``2 warnings``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from nftrtsp.conntrack.role import Role, Roles
+from nftrtsp.figures import counted
 from nftrtsp.films.timeouts import QUIET
 from nftrtsp.health.facts import Facts
-from nftrtsp.health.finding import Finding, State, listed, several
+from nftrtsp.health.finding import Finding, State, listed
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -20,7 +21,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def conclude(facts: Facts, findings: Sequence[Finding]) -> Verdict:
-    """Return the verdict: the first fault is the cause to mend first."""
+    """Return the verdict: the first fault is the cause to fix first."""
     faults = [finding for finding in findings if finding.state is State.FAULT]
     playing = listed(_playing(facts))
     if faults:
@@ -37,7 +38,7 @@ def conclude(facts: Facts, findings: Sequence[Finding]) -> Verdict:
             None, f"nothing seen that keeps VoD from working, but not everything: {checks} need root"
         )
     warnings = sum(finding.state is State.WARNING for finding in findings)
-    but = f", with {several(warnings, 'warning')} below" if warnings else ""
+    but = f", with {counted(warnings, 'warning')} below" if warnings else ""
     ruleset = facts.ruleset
     known = ruleset is not None and (ruleset.pause is not None or not ruleset.changes)
     none = ", none plays now" if known else ""

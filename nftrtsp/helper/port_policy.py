@@ -167,10 +167,10 @@ class PortPolicy(msgspec.Struct, frozen=True):
             others = [way for way in mine.values() if way.stb_port not in asked]
             dead = sorted((way for way in others if way.is_stale(now)), key=lambda way: way.seen)
             if len(dead) < over:
-                return Refusal(f"has {len(mine)} ways open, and {self.max_per_stb} is the limit", new[0])
+                return Refusal(f"has {len(mine)} ports open, and {self.max_per_stb} is the limit", new[0])
             evicted.update((way.port, way) for way in dead[:over])
         if len(ways) - len(evicted) + len(new) > self.max_total:
-            return Refusal(f"all {self.max_total} ways are in use", new[0])
+            return Refusal(f"{self.max_total} ports are open, and no more may be", new[0])
         return None
 
     def _is_taken(self, ways: OpenPorts, port: int, now: float, evicted: dict[int, Way]) -> bool:

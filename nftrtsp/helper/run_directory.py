@@ -1,6 +1,6 @@
 """Files in the helper's run directory, which belongs to the user that the service runs as.
 
-Root may run a helper there too, by hand. It follows no link that lies there, mends only what is a plain file
+Root may run a helper there too, by hand. It follows no link that lies there, closes only what is a plain file
 of the directory's owner or its own, and leaves what it makes to the directory's owner, so that the service
 can go on with it.
 """
@@ -18,7 +18,7 @@ from nftrtsp.errors import StateError
 def open_private(path: Path) -> int:
     """Open ``path`` for reading and writing, made if need be, and 0600 from now on; return the descriptor.
 
-    Who can open a lock can hold it: what let others in is mended. Raises :class:`StateError` for a file that
+    Who can open a lock can hold it: what let others in is closed. Raises :class:`StateError` for a file that
     neither we nor the directory's owner made, and OSError.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)

@@ -43,6 +43,6 @@ def _serve(config: Config, kind: HelperKind | None) -> None:
         from nftrtsp.helper.notify import notify
         from nftrtsp.helper.service import NAME
 
-        text = f"nothing to run: the kernel module opens the ways ({choice.why})"
+        text = f"nothing to run: the kernel module opens the ports ({choice.why})"
         notify("READY=1", f"STATUS={text}")  # else systemd takes this clean end for a failed start
         journal.say(NAME, text)

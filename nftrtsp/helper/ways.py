@@ -139,8 +139,8 @@ class Ways:
     def summary(self) -> str:
         """Return how many ways are open for how many set-top boxes, in words."""
         boxes = len(self._by_stb)
-        ways = figures.counted(len(self), "way")
-        return f"{ways} open for {boxes} set-top box{'' if boxes == 1 else 'es'}"
+        ports = figures.counted(len(self), "port")
+        return f"{ports} open for {boxes} set-top box{'' if boxes == 1 else 'es'}"
 
     def at(self, port: int) -> Way | None:
         """Return the way at the public ``port``."""

@@ -46,7 +46,7 @@ def _headline(config: Config, kind: HelperKind) -> str:
         how = "a conntrack helper (the kernel module, or `nftrtsp helper`)"
     return (
         f"Video on demand through this router: profile {config.profile}, "
-        f"IPTV interface {config.iptv.interface}, ways opened by {how}.\n"
+        f"IPTV interface {config.iptv.interface}, ports opened by {how}.\n"
         "Written by `nftrtsp generate`; the three lines that follow replace our table, and no other, in one "
         "transaction."
     )

@@ -24,7 +24,7 @@ def remedy(error: OSError, path: Path) -> str:
         return f"{_in_the_way(path)} is in the way: move it, or name another directory"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "raise the limit of open files"
-    return "mend the file system, or name another directory"
+    return "repair the file system, or name another directory"
 
 
 def _in_the_way(path: Path) -> str:

@@ -21,7 +21,7 @@ _SERVICES = {
 def sources(config: Config) -> Chain:
     """Turn away what comes with a source that cannot be there: before conntrack, NAT and every accept.
 
-    Behind ``iptv.policy`` neither: a way open for a film would else let such a packet into the LAN.
+    Behind ``iptv.policy`` neither: a port open for a film would else let such a packet into the LAN.
     """
     rules = (
         Rule.named(
@@ -166,7 +166,7 @@ def local_input(config: Config) -> Chain:
             "input-drop",
             "",
             "drop",
-            note="The rest. A film that nobody has a way open for ends here: this counter rises.",
+            note="The rest. A film for which no port is open ends here: this counter rises.",
         )
     )
     note = "What the router itself takes from the IPTV side. What comes from elsewhere is not judged."

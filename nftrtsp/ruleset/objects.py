@@ -35,7 +35,7 @@ def objects(config: Config, kind: HelperKind) -> list[Object]:
     if config.stb:
         boxes = tuple(str(box.address) for box in sorted(config.stb, key=lambda box: box.address))
         called = ", ".join(f"{box.address} is {box.name}" for box in config.stb if box.name)
-        note = "Only these may have a way opened" + (f": {called}." if called else ".")
+        note = "Only these may have ports opened" + (f": {called}." if called else ".")
         made.append(Set(names.STBS_SET, "ipv4_addr", boxes, note=note))
     ports = tuple(str(port) for port in sorted(config.rtsp.ports))
     made.append(
@@ -55,7 +55,7 @@ def objects(config: Config, kind: HelperKind) -> list[Object]:
             names.PAUSE_TIMEOUT,
             "udp",
             (("unreplied", int(config.rtsp.pause)), ("replied", int(config.rtsp.pause))),
-            note=f"A film that is paused keeps its way open for {config.rtsp.pause}; conntrack's own 30s "
+            note=f"A film that is paused keeps its port open for {config.rtsp.pause}; conntrack's own 30s "
             "would close it.",
         )
     )

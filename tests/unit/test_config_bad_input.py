@@ -24,7 +24,7 @@ def box(address: str, name: str = "") -> str:
 # text of the file -> what follows "nftrtsp: nftrtsp.toml: " on stderr
 CASES = {
     "empty": ("", "the table [lan] is missing; see `nftrtsp init`"),
-    "syntax": ("x = [", "not valid TOML: Invalid value (at end of document); mend that line"),
+    "syntax": ("x = [", "not valid TOML: Invalid value (at end of document); correct that line"),
     "unknown key": (document(head='profil = "x"'), "profil: unknown key; did you mean 'profile'?"),
     "unknown key in a table": (
         document(iptv=IPTV + "\nnta = 1"),
@@ -148,7 +148,7 @@ CASES = {
     ),
     "servers in the LAN": (
         document(iptv=IPTV + '\nservers = ["192.168.0.0/16"]'),
-        "iptv.servers[0]: 192.168.0.0/16 overlaps lan.networks (192.168.1.0/24); mend one",
+        "iptv.servers[0]: 192.168.0.0/16 overlaps lan.networks (192.168.1.0/24); correct one of them",
     ),
     "port 0": (document(rtsp="ports = [0]"), "rtsp.ports[0]: 0 is no TCP port; 1 to 65535"),
     "port 70000": (document(rtsp="ports = [554, 70000]"), "rtsp.ports[1]: 70000 is no TCP port; 1 to 65535"),
@@ -174,7 +174,7 @@ CASES = {
     "pause too long": (
         document(rtsp='pause = "25h"'),
         (
-            "rtsp.pause: 25h is longer than a way may stay open without a sign of its box "
+            "rtsp.pause: 25h is longer than a port may stay open without a sign of its box "
             '(1d, 86,400 seconds); write pause = "1d" or less'
         ),
     ),
@@ -223,7 +223,7 @@ CASES = {
     ),
     "box outside the LAN": (
         document(tail=box("192.168.2.2")),
-        "stb[0].address: 192.168.2.2 lies outside lan.networks (192.168.1.0/24); mend one",
+        "stb[0].address: 192.168.2.2 lies outside lan.networks (192.168.1.0/24); correct one of them",
     ),
     "box with the LAN's own address": (
         document(tail=box("192.168.1.255")),

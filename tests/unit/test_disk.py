@@ -53,7 +53,7 @@ def test_a_run_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
         (errno.EDQUOT, "make room"),
         (errno.EROFS, "mount that file system writable"),
         (errno.EMFILE, "limit of open files"),
-        (errno.EIO, "mend the file system"),
+        (errno.EIO, "repair the file system"),
     ],
 )
 def test_the_remedy_fits_the_error(number: int, words: str, tmp_path: Path) -> None:

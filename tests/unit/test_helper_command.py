@@ -48,7 +48,7 @@ def run(*words: str, config: Path | None = None) -> tuple[int, str, str]:
         (None, 2, "there is no such file"),
         ("profile = 3\n", 2, "profile"),
         ("[[[", 2, "line 1"),
-        (CONFIG, 0, "nothing to run: the kernel module opens the ways"),  # ends at once, needs no root
+        (CONFIG, 0, "nothing to run: the kernel module opens the ports"),  # ends at once, needs no root
     ],
     ids=["absent", "wrong", "no TOML", "kernel"],
 )

@@ -250,8 +250,8 @@ def test_limits_hold_per_box_and_in_all() -> None:
         two.setup(port)
     assert sorted(world.open) == [5000, 5002, 6000]
     assert world.reasons("way-refused") == [
-        "has 2 ways open, and 2 is the limit",
-        "all 3 ways are in use",
+        "has 2 ports open, and 2 is the limit",
+        "3 ports are open, and no more may be",
     ]
 
 

@@ -65,7 +65,7 @@ there = os.fstat(2)
 if sys.argv[1] == "journal":
     os.environ["JOURNAL_STREAM"] = f"{there.st_dev}:{there.st_ino}"
 with Service(CONFIG, "pinhole", "a test", list) as service:
-    service.say("took over 1 way")
+    service.say("took over 1 port")
     service.warn("the pinhole map cannot be listed")
     service.tell(WayOpen(stb="192.168.1.200", port=27336))
     service.tell(WayRefused(stb="192.168.1.200", port=80, reason="port 80 is below 1024"))
@@ -86,7 +86,7 @@ def run(tmp_path: Path, words: list[str], **environment: str) -> list[str]:
 
 def test_the_journal_gets_priorities_and_no_name_that_it_has_already(tmp_path: Path) -> None:
     assert run(tmp_path, ["-c", PROGRAM, "journal"]) == [
-        "<6>took over 1 way",
+        "<6>took over 1 port",
         "<4>the pinhole map cannot be listed",
         "<6>192.168.1.200: UDP port 27336 is open",
         "<4>192.168.1.200: refused: port 80 is below 1024",
@@ -96,7 +96,7 @@ def test_the_journal_gets_priorities_and_no_name_that_it_has_already(tmp_path: P
 
 def test_people_get_words(tmp_path: Path) -> None:
     assert run(tmp_path, ["-c", PROGRAM, "terminal"]) == [
-        "nftrtsp helper: took over 1 way",
+        "nftrtsp helper: took over 1 port",
         "nftrtsp helper: warning: the pinhole map cannot be listed",
         "nftrtsp helper: 192.168.1.200: UDP port 27336 is open",
         "nftrtsp helper: warning: 192.168.1.200: refused: port 80 is below 1024",
@@ -107,7 +107,7 @@ def test_people_get_words(tmp_path: Path) -> None:
 def test_a_stream_that_is_another_s_is_not_taken_for_the_journal(tmp_path: Path) -> None:
     """As for what a service starts, with its environment and a standard error of its own."""
     said = run(tmp_path, ["-c", PROGRAM, "terminal"], JOURNAL_STREAM="1:1")
-    assert said[0] == "nftrtsp helper: took over 1 way"
+    assert said[0] == "nftrtsp helper: took over 1 port"
 
 
 def test_what_ends_a_service_is_an_error_to_the_journal(tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ class PinholeHelper:
                 self.elements.open(self._pinhole(way), now)
                 back += 1
         if back:
-            self.service.say(f"{figures.counted(back, 'way')} put back after the ruleset was replaced")
+            self.service.say(f"{figures.counted(back, 'port')} put back after the ruleset was replaced")
 
     def _say_missing(self, error: NftrtspError) -> None:
         if not isinstance(error, KernelError) or error.errno != errno.ENOENT:
@@ -379,9 +379,9 @@ class PinholeHelper:
             self.map.remove(port)
         if taken or gone:
             closed = (
-                f", closed {figures.counted(len(gone), 'way')} whose connection had ended" if gone else ""
+                f", closed {figures.counted(len(gone), 'port')} whose connection had ended" if gone else ""
             )
-            self.service.say(f"took over {figures.counted(taken, 'way')} of an earlier helper{closed}")
+            self.service.say(f"took over {figures.counted(taken, 'port')} of an earlier helper{closed}")
 
     def _take_over(
         self, known: Orphan, pinholes: dict[int, Pinhole], ports: dict[int, int], now: float
@@ -420,5 +420,5 @@ def run(config: Config, why: str) -> None:
         service.ready(f"pinhole: reads RTSP to port {ports} from NFLOG group {config.rtsp.log_group}; {why}")
         service.run()
         if helper.ways:
-            ports = figures.counted(len(helper.ways), "way")
+            ports = figures.counted(len(helper.ways), "port")
             service.say(f"stopped; {ports} left open for {config.rtsp.pause} at most")

@@ -308,7 +308,7 @@ class Gate:
         try:
             self.expectations.close(way, cut=cut)
         except NftrtspError as error:
-            self.tell(Overrun(reason=f"closing the way at port {way.port}: {error}"))
+            self.tell(Overrun(reason=f"closing port {way.port}: {error}"))
 
     def _rewrite(
         self, entry: GateEntry, dialogue: Dialogue, from_client: bool, wanted: list[Rewrite]

@@ -282,7 +282,7 @@ def run(config: Config, why: str = "") -> None:
             service.watch(helper.queue, helper.packets)
             service.every(_TICK, helper.tick)
             service.every(_SWEEP, helper.sweep)
-            taken = f", {figures.counted(helper.adopted, 'way')} taken over" if helper.adopted else ""
+            taken = f", {figures.counted(helper.adopted, 'port')} taken over" if helper.adopted else ""
             service.ready(f"userspace helper: NFQUEUE {helper.queue.number} is read{taken}")
             service.run()
         finally:
@@ -313,4 +313,4 @@ def _raise_expect_max(config: Config, service: Service) -> None:
     except FileNotFoundError:  # the service does not see it: its unit raises it first
         return
     except (OSError, ValueError):  # a network namespace may not: it is the machine's
-        service.warn(f"{_EXPECT_MAX} is below {wanted} and could not be raised; ways beyond it are refused")
+        service.warn(f"{_EXPECT_MAX} is below {wanted} and could not be raised; ports beyond it are refused")
