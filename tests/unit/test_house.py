@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 FILES_AND_CLOCKS = {"io", "os", "pathlib", "shutil", "tempfile", "time"}
 HARMLESS = {
     ("nftrtsp.figures", "time"),  # strftime: a time as text
-    ("nftrtsp.helper.fairness", "os"),  # urandom, once, for a hash that nobody foresees
+    ("nftrtsp.helper.fair_queue", "os"),  # urandom, once, for a hash that nobody foresees
     ("nftrtsp.ruleset.refusal", "os"),  # strerror: an errno as text
 }
 
