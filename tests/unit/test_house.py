@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "nftrtsp"
 
 #: Files and clocks, and who takes of these modules only what is neither.
 FILES_AND_CLOCKS = {"io", "os", "pathlib", "shutil", "tempfile", "time"}
@@ -132,3 +136,26 @@ def test_the_contract_names_every_pure_module() -> None:
     }
     without_words = {"nftrtsp", "nftrtsp.config"}  # a version; a package that hands on its parts
     assert in_fact - pure - without_words == set(), "name them in pyproject.toml"
+
+
+PAGES = [*sorted(ROOT.glob("docs/*.md")), ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_the_docs_name_are_there(page: Path) -> None:
+    named = set(re.findall(r"`([\w./-]+/[\w.-]+\.py)`", page.read_text()))
+    assert {name for name in named if not any((root / name).exists() for root in (ROOT, PACKAGE))} == set()
+
+
+def test_the_rooms_of_the_design_have_the_files_it_names() -> None:
+    rows = re.findall(r"(?m)^\| `(\w+)/` \| (.*) \|$", (ROOT / "docs/design.md").read_text())
+    assert {room for room, _ in rows} == {
+        path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
+    } - {"cli", "monitor", "lab", "config"}
+    missing = {
+        (room, name)
+        for room, files in rows
+        for name in re.findall(r"`(\w+)`", files)
+        if not list((PACKAGE / room).rglob(f"{name}.py"))
+    }
+    assert missing == set()
