@@ -16,7 +16,7 @@ from nftrtsp.conntrack.record import of_event, of_expectation, protocol_text
 from nftrtsp.conntrack.role import Part, Role, Roles
 from nftrtsp.conntrack.subscription import Subscription
 from nftrtsp.events.news import Heard, Told
-from nftrtsp.events.stream import Everything, Source, Stream
+from nftrtsp.events.stream import EventStream, Everything, Source
 from nftrtsp.helper import note
 from nftrtsp.helper.note import Garbage, Hello, Line, Note, Overrun, Untold, WayClosed, WayOpen, WayRefused
 from nftrtsp.terminal import TERMINAL, Channel, hung, json_line
@@ -66,7 +66,7 @@ def stream_events(config: Config, *, everything: bool, filters: tuple[str, ...],
 
 def _joined(kernel: Source) -> Iterator[Heard | Told | None]:
     """Yield what kernel and helper say, in order; None after each batch."""
-    stream = Stream(kernel)
+    stream = EventStream(kernel)
     while True:
         stream.wait(_LOOK)
         for news in stream.take():

@@ -112,7 +112,7 @@ class HelperStream:
         return [HelperLeft(time.time(), why)]
 
 
-class Stream:
+class EventStream:
     """Joins what ``kernel`` and a helper say."""
 
     def __init__(self, kernel: Source, helper: HelperStream | None = None) -> None:

@@ -11,6 +11,7 @@ from nftrtsp.films.household import MERGE, Household
 from nftrtsp.films.open_port import of_record
 from nftrtsp.films.phase import Cue, Phase, StepKind
 from nftrtsp.helper.note import (
+    Answered,
     ConnectionClose,
     ConnectionOpen,
     Hello,
@@ -19,7 +20,6 @@ from nftrtsp.helper.note import (
     Overrun,
     Pause,
     Play,
-    Response,
     Rewritten,
     Setup,
     Teardown,
@@ -91,7 +91,7 @@ def _setup(line: Setup, house: Household, time: float) -> None:
 
 
 @take.register
-def _response(line: Response, house: Household, time: float) -> None:
+def _response(line: Answered, house: Household, time: float) -> None:
     film, status = _film_of(house, line), line.status
     if film is None or status is None:
         return

@@ -16,7 +16,7 @@ from nftrtsp.health import surroundings
 from nftrtsp.health.facts import Facts
 from nftrtsp.health.finding import Finding, State, listed
 from nftrtsp.health.surroundings import SurroundingCheck
-from nftrtsp.helper.note import Tally
+from nftrtsp.helper.note import HelperCounters
 
 Check = Callable[[Facts], Iterator[Finding]]
 
@@ -148,7 +148,7 @@ def connections(facts: Facts) -> Iterator[Finding]:
 
 def refusals(facts: Facts) -> Iterator[Finding]:
     """What the running helper had to refuse: a port that another box has, a box that may not ask."""
-    counters = facts.greeting.counters if facts.greeting is not None else Tally()
+    counters = facts.greeting.counters if facts.greeting is not None else HelperCounters()
     refused, overruns = counters.refused, counters.overruns
     if refused:
         text = f"the helper refused {counted(refused, 'request')}{_refused_last(facts)}"

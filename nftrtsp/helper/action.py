@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from nftrtsp.helper.note import Note
+from nftrtsp.helper.note import Note, Rewritten, WayClosed, WayOpen
 from nftrtsp.helper.ways import Way
 
 
@@ -17,7 +17,7 @@ class OpenWay(msgspec.Struct, frozen=True, gc=False):
 
     way: Way
     new: bool
-    note: Note
+    note: WayOpen
 
 
 class CloseWay(msgspec.Struct, frozen=True, gc=False):
@@ -25,7 +25,7 @@ class CloseWay(msgspec.Struct, frozen=True, gc=False):
 
     way: Way
     cut: bool
-    note: Note
+    note: WayClosed
 
 
 class Rewrite(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +38,7 @@ class Rewrite(msgspec.Struct, frozen=True, gc=False):
     sequence: int
     old: bytes
     new: bytes
-    note: Note
+    note: Rewritten
 
 
 Action = OpenWay | CloseWay | Rewrite | Note

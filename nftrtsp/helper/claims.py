@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 from nftrtsp.helper.action import Action, CloseWay, OpenWay
-from nftrtsp.helper.note import Note, note
+from nftrtsp.helper.note import WayClosed, WayOpen, WayRefused, note
 from nftrtsp.helper.plan import Planned, plan
 from nftrtsp.helper.port_policy import Grant, PortPolicy, Refusal
 from nftrtsp.helper.ways import Claim, Connection, Way, Ways, kept_text
@@ -121,7 +121,7 @@ class Claims:
         actions: list[Action] = []
         for way in closed:
             said = note(
-                "way-closed",
+                WayClosed,
                 claim.connection,
                 port=way.port,
                 session=session,
@@ -136,24 +136,22 @@ class Claims:
         claims, self._claims = self._claims, []
         return [action for claim in claims for action in self.release(claim, reason)]
 
-    def refused(self, refusal: Refusal, cseq: int | None, port: int | None) -> Note:
+    def refused(self, refusal: Refusal, cseq: int | None, port: int | None) -> WayRefused:
         """Return the note that says why not; ``port`` is the one asked for, if ``refusal`` names none."""
         port = refusal.port if refusal.port is not None else port
         holder = None if refusal.holder is None else str(IPv4Address(refusal.holder))
-        return note(
-            "way-refused", self.connection, port=port, cseq=cseq, reason=refusal.reason, holder=holder
-        )
+        return note(WayRefused, self.connection, port=port, cseq=cseq, reason=refusal.reason, holder=holder)
 
     def _open(self, port: int, stb_port: int, claim: Claim, now: float, reason: str | None) -> OpenWay:
         way, new = self.ways.open(port, stb_port, claim, now)
         uri = shown(claim.uri)
-        said = note("way-open", self.connection, port=port, cseq=claim.cseq, uri=uri, reason=reason)
+        said = note(WayOpen, self.connection, port=port, cseq=claim.cseq, uri=uri, reason=reason)
         return OpenWay(way, new, said)
 
     def _evict(self, way: Way) -> CloseWay:
         self.ways.drop(way)
         said = note(
-            "way-closed", way.master, port=way.port, reason="silent for too long, and its place is needed"
+            WayClosed, way.master, port=way.port, reason="silent for too long, and its place is needed"
         )
         return CloseWay(way, True, said)
 

@@ -12,7 +12,18 @@ from nftrtsp.helper.action import Action, OpenWay, Rewrite
 from nftrtsp.helper.agreement import Agreement
 from nftrtsp.helper.answer import named_ports, redirected, widens, widens_unseen
 from nftrtsp.helper.claims import Claims, shown
-from nftrtsp.helper.note import Note, note
+from nftrtsp.helper.note import (
+    Answered,
+    ConnectionClose,
+    Garbage,
+    Note,
+    Pause,
+    Play,
+    Setup,
+    Teardown,
+    WayRefused,
+    note,
+)
 from nftrtsp.helper.payload_nat import PayloadNat
 from nftrtsp.helper.pending_requests import PendingRequest, PendingRequests
 from nftrtsp.helper.plan import Planned, media_transports
@@ -124,7 +135,7 @@ class Dialogue:
                 end = self.conversation.sequence(message.offset + len(message.raw), from_client=of_client)
                 self._agreement.wait(message, end, of_client=of_client)
         if self.garbage and not was_garbage:
-            actions.append(note("garbage", self.connection, reason=self.conversation.garbage))
+            actions.append(note(Garbage, self.connection, reason=self.conversation.garbage))
         if packet.flags & (RST | FIN) and self.conversation.is_plausible_end(packet, from_client=from_client):
             who = "the set-top box" if from_client else "the server"
             actions += self.close(f"{'reset' if packet.flags & RST else 'closed'} by {who}")
@@ -139,12 +150,12 @@ class Dialogue:
         self.conversation = Conversation()
         self._pending.clear()
         self._agreement.clear()
-        return [*actions, note("connection-close", self.connection, reason=reason)]
+        return [*actions, note(ConnectionClose, self.connection, reason=reason)]
 
-    def failed(self, way: Way, reason: str) -> Note:
+    def failed(self, way: Way, reason: str) -> WayRefused:
         """Say that the kernel did not open ``way``; it is off the list again. Return what to publish."""
         self.ways.drop(way)
-        return note("way-refused", self.connection, port=way.port, reason=reason)
+        return note(WayRefused, self.connection, port=way.port, reason=reason)
 
     def adopt(
         self,
@@ -201,10 +212,10 @@ class Dialogue:
         if request.method == "SETUP":
             self._setup(request, pending, now, actions)
         elif request.method == "TEARDOWN":
-            actions.append(self._note("teardown", request))
+            actions.append(self._note(Teardown, request))
             self._teardown(session, request.uri, actions)
         elif request.method in ("PLAY", "PAUSE"):
-            actions.append(self._note(request.method.lower(), request))
+            actions.append(self._note(Play if request.method == "PLAY" else Pause, request))
 
     def _sign_of_life(self, session: str | None, now: float) -> None:
         if self._alive != now:  # once for all requests of one segment
@@ -224,7 +235,7 @@ class Dialogue:
     def _setup(self, request: Request, pending: PendingRequest, now: float, actions: list[Action]) -> None:
         transports = media_transports(request)
         port = next((number.value for one in transports for number in one.client_ports), None)
-        actions.append(self._note("setup", request, port=port))
+        actions.append(self._note(Setup, request, port=port))
         claim = Claim(self.connection, request.uri, request.cseq, now)
         claim.session = pending.session
         planned = self.claims.plan(transports, claim, now)
@@ -285,7 +296,7 @@ class Dialogue:
         session = response.session or (pending.session if pending else None)
         actions.append(
             note(
-                "response",
+                Answered,
                 self.connection,
                 cseq=response.cseq,
                 status=response.status,
@@ -389,9 +400,9 @@ class Dialogue:
         for claim in claims:
             actions += self.claims.release(claim, "TEARDOWN", cut=True)
 
-    def _note(self, event: str, request: Request, port: int | None = None) -> Note:
+    def _note(self, kind: type[Note], request: Request, port: int | None = None) -> Note:
         return note(
-            event,
+            kind,
             self.connection,
             port=port,
             cseq=request.cseq,

@@ -9,7 +9,7 @@ from nftrtsp.helper.action import Action, CloseWay
 from nftrtsp.helper.confirmation import Confirm, Confirmation
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.memory_shares import MemoryShares
-from nftrtsp.helper.note import Note, note
+from nftrtsp.helper.note import ConnectionOpen, Overrun, WayClosed, note
 from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.port_reuse import is_first
 from nftrtsp.helper.ways import Connection, Way, Ways
@@ -206,7 +206,7 @@ class Dialogues:
 
     def _close(self, way: Way, reason: str, *, cut: bool) -> CloseWay:
         self.ways.drop(way)
-        return CloseWay(way, cut, note("way-closed", way.master, port=way.port, reason=reason))
+        return CloseWay(way, cut, note(WayClosed, way.master, port=way.port, reason=reason))
 
     def _begin(
         self,
@@ -229,7 +229,7 @@ class Dialogues:
         self._make_room(connection.client)
         self._by_key[_key(connection)] = dialogue
         self._shares.add(dialogue)
-        actions.append(note("connection-open", connection))
+        actions.append(note(ConnectionOpen, connection))
         return dialogue
 
     def _forget(self, key: _Key, dialogue: Dialogue) -> None:
@@ -260,11 +260,11 @@ class Dialogues:
             self._forget(_key(dialogue.connection), dialogue)
         self.evicted += len(wayless)
 
-    def _trim(self) -> list[Note]:
+    def _trim(self) -> list[Overrun]:
         """Let go of what those keep who keep most, a sixteenth more than needed: so it is done seldom."""
         return [
             note(
-                "overrun",
+                Overrun,
                 dialogue.connection,
                 reason=f"unfinished messages took too much memory: {freed >> 10} KiB of it let go",
             )

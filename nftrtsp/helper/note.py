@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Address
 from socket import inet_ntoa
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,7 +25,7 @@ from nftrtsp.helper.ways import Connection
 PROTOCOL = 1
 
 
-class Tally(msgspec.Struct):
+class HelperCounters(msgspec.Struct):
     """What a helper counted since it started.
 
     ``lost`` is bytes of control connections that were not seen. ``readers`` read it now, ``readers_dropped``
@@ -72,7 +72,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="h
     protocol: int = 1
     ways: tuple[OpenPortRecord, ...] = ()
     refused: tuple[LastRefusal, ...] = ()
-    counters: Tally = msgspec.field(default_factory=Tally)
+    counters: HelperCounters = msgspec.field(default_factory=HelperCounters)
 
     @property
     def event(self) -> str:
@@ -121,7 +121,7 @@ class Setup(Note, frozen=True, gc=False, kw_only=True, tag="setup"):
     uri: str | None = None
 
 
-class Response(Note, frozen=True, gc=False, kw_only=True, tag="response"):
+class Answered(Note, frozen=True, gc=False, kw_only=True, tag="response"):
     """The server answered; ``uri`` is that of the request."""
 
     session: str | None = None
@@ -213,7 +213,7 @@ Line = (
     | ConnectionOpen
     | ConnectionClose
     | Setup
-    | Response
+    | Answered
     | WayOpen
     | WayRefused
     | WayClosed
@@ -230,7 +230,7 @@ _NOTES: tuple[type[Note], ...] = (
     ConnectionOpen,
     ConnectionClose,
     Setup,
-    Response,
+    Answered,
     WayOpen,
     WayRefused,
     WayClosed,
@@ -247,8 +247,11 @@ _NOTES: tuple[type[Note], ...] = (
 NOTES: dict[str, type[Note]] = {str(kind.__struct_config__.tag): kind for kind in _NOTES}
 
 
-def note(event: str, connection: Connection | None = None, **parts: Any) -> Note:
-    """Return a note of the kind ``event`` about ``connection``; parts that are None are left away.
+_Kind = TypeVar("_Kind", bound=Note)
+
+
+def note(kind: type[_Kind], connection: Connection | None = None, **parts: Any) -> _Kind:
+    """Return a note of ``kind`` about ``connection``; parts that are None are left away.
 
     Its texts are printable: what a box or a server made up ends on terminals and in logs.
     """
@@ -260,7 +263,7 @@ def note(event: str, connection: Connection | None = None, **parts: Any) -> Note
     if connection is not None:
         parts["stb"] = inet_ntoa(connection.client)
         parts["client"], parts["server"] = connection.client_text, connection.server_text
-    return NOTES[event](**parts)
+    return kind(**parts)
 
 
 def parts(note: Note) -> dict[str, str]:

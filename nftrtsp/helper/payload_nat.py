@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 
 from nftrtsp.helper.action import Rewrite
-from nftrtsp.helper.note import note
+from nftrtsp.helper.note import Rewritten, note
 from nftrtsp.helper.ways import Connection, Ways
 from nftrtsp.rtsp.conversation import Conversation
 from nftrtsp.rtsp.message import Message, Request, Response
@@ -57,6 +57,6 @@ class PayloadNat:
     ) -> Rewrite:
         old = message.raw[start:end]
         from_client = isinstance(message, Request)
-        said = note("rewrite", self.connection, cseq=message.cseq, reason=f"{old.decode()} to {text}")
+        said = note(Rewritten, self.connection, cseq=message.cseq, reason=f"{old.decode()} to {text}")
         sequence = conversation.sequence(message.offset + start, from_client=from_client)
         return Rewrite(from_client, sequence, old, text.encode(), said)

@@ -27,14 +27,16 @@ from nftrtsp.helper.lock import Lock
 from nftrtsp.helper.log_limit import LeftOut, LogLimit
 from nftrtsp.helper.note import (
     PROTOCOL,
+    Answered,
+    ConnectionOpen,
     Garbage,
     Hello,
+    HelperCounters,
     LastRefusal,
     Note,
     Overrun,
-    Response,
     Rewritten,
-    Tally,
+    Setup,
     WayClosed,
     WayOpen,
     WayRefused,
@@ -87,7 +89,7 @@ class Service:
         self.config = config
         self.kind = kind
         self.why = why
-        self.counters = Tally()
+        self.counters = HelperCounters()
         self._ways = ways
         self._since = time.time()
         self._limit = LogLimit()
@@ -219,7 +221,7 @@ class Service:
 
     def _say_unless_flooded(self, note: Note, text: str) -> None:
         if self._limit.admit(note.stb or "", note.event, time.monotonic()):
-            self.say(text, _PRIORITIES.get(note.event, journal.INFO))
+            self.say(text, _PRIORITIES.get(type(note), journal.INFO))
 
     def _say_left_out(self, *, end: bool = False) -> None:
         left_out = self._limit.left_out(time.monotonic(), end=end)
@@ -231,7 +233,7 @@ class Service:
         return stb if name == stb else f"{name} ({stb})"
 
     def _count(self, note: Note) -> None:
-        counter = _COUNTED.get(note.event)
+        counter = _COUNTED.get(type(note))
         if counter:
             setattr(self.counters, counter, getattr(self.counters, counter) + 1)
 
@@ -262,23 +264,23 @@ class Service:
             self._wakened.recv(64)
 
 
-_COUNTED = {
-    "connection-open": "connections",
-    "setup": "setups",
-    "way-open": "opened",
-    "way-refused": "refused",
-    "way-closed": "closed",
-    "garbage": "garbage",
-    "rewrite": "rewritten",
-    "overrun": "overruns",
+_COUNTED: dict[type[Note], str] = {
+    ConnectionOpen: "connections",
+    Setup: "setups",
+    WayOpen: "opened",
+    WayRefused: "refused",
+    WayClosed: "closed",
+    Garbage: "garbage",
+    Rewritten: "rewritten",
+    Overrun: "overruns",
 }
 
 
-_PRIORITIES = {
-    "way-refused": journal.WARNING,
-    "garbage": journal.WARNING,
-    "overrun": journal.WARNING,
-    "response": journal.NOTICE,
+_PRIORITIES: dict[type[Note], int] = {
+    WayRefused: journal.WARNING,
+    Garbage: journal.WARNING,
+    Overrun: journal.WARNING,
+    Answered: journal.NOTICE,
 }
 
 _LINES = {
@@ -322,6 +324,6 @@ def sentence(note: Note) -> str | None:
             return f"rewritten: {note.reason}"
         case Overrun():
             return f"packets came faster than they were read, some were not seen: {note.reason}"
-        case Response(status=int(status)) if status >= 300:
+        case Answered(status=int(status)) if status >= 300:
             return f"{note.server} answered {status} {note.reason}"
     return None

@@ -29,7 +29,7 @@ from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
 from nftrtsp.errors import NftrtspError
 from nftrtsp.events.news import Began, Checked, Listed, News
 from nftrtsp.events.recording import Recorder, config_data
-from nftrtsp.events.stream import Stream
+from nftrtsp.events.stream import EventStream
 from nftrtsp.films.household import Guesses
 from nftrtsp.monitor.gauge import GaugeReader
 from nftrtsp.monitor.observer import MOST_FLOWS, Observer
@@ -70,7 +70,7 @@ class LiveFeed:
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch = RulesetWatch(config_path, self._post) if config and config_path else None
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
-        self._stream = Stream(self._table)
+        self._stream = EventStream(self._table)
         self._tap: Tap | None = None
         self._listed: dict[Any, Flow] = {}
         self._controls: tuple[Flow, ...] = ()

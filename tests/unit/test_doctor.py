@@ -16,7 +16,7 @@ from nftrtsp.health.checks import diagnose
 from nftrtsp.health.facts import Drop, Facts, Route, Ruleset, Surroundings
 from nftrtsp.health.finding import Finding, State, listed
 from nftrtsp.health.verdict import conclude
-from nftrtsp.helper.note import Hello, LastRefusal, Tally
+from nftrtsp.helper.note import Hello, HelperCounters, LastRefusal
 from nftrtsp.netlink.link import Link
 
 CONFIG = parse(
@@ -281,7 +281,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "nftrtsp apply",
     ),
     "refusals": (
-        {"greeting": Hello(kind="userspace", counters=Tally(refused=3))},
+        {"greeting": Hello(kind="userspace", counters=HelperCounters(refused=3))},
         "requests",
         WARNING,
         "refused 3 requests",
@@ -291,7 +291,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         {
             "greeting": Hello(
                 kind="userspace",
-                counters=Tally(refused=2),
+                counters=HelperCounters(refused=2),
                 refused=(
                     LastRefusal(1.0, "192.168.1.9", 80, "port 80 is below 1024"),
                     LastRefusal(
@@ -309,7 +309,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "journalctl",
     ),
     "overruns": (
-        {"greeting": Hello(kind="userspace", counters=Tally(overruns=2))},
+        {"greeting": Hello(kind="userspace", counters=HelperCounters(overruns=2))},
         "requests",
         WARNING,
         "2 times",

@@ -13,7 +13,7 @@ import pytest
 from nftrtsp.conntrack.event import Event, EventType
 from nftrtsp.events import stream as streaming
 from nftrtsp.events.news import Heard, HelperLeft, Told
-from nftrtsp.events.stream import HelperStream, Said, Stream, in_order
+from nftrtsp.events.stream import EventStream, HelperStream, Said, in_order
 from nftrtsp.helper.note import Hello, Setup
 from nftrtsp.helper.publish import Publisher
 
@@ -84,7 +84,7 @@ def test_a_helper_is_joined_when_it_comes_and_done_without_when_it_goes(
     kernel: Kernel, tmp_path: Path
 ) -> None:
     path = tmp_path / "helper.sock"
-    stream = Stream(kernel, HelperStream(path))
+    stream = EventStream(kernel, HelperStream(path))
     (left,) = stream.take()
     assert isinstance(left, HelperLeft)
     kernel.events.append(heard(1).event)
@@ -118,7 +118,7 @@ def test_what_could_not_be_read_is_counted_over_all_helpers(kernel: Kernel, tmp_
             helper.receive()
             end, _ = listener.accept()
             end.sendall(b'nonsense\n{"event":"of-tomorrow"}\n')
-            stream = Stream(kernel, helper)
+            stream = EventStream(kernel, helper)
             stream.wait(1)
             stream.take()
             assert helper.passed_over == turn

@@ -58,7 +58,7 @@ def test_a_flood_of_any_kind_fills_no_log(
 
 PROGRAM = """
 import os, sys
-from nftrtsp.helper.note import Response, WayOpen, WayRefused
+from nftrtsp.helper.note import Answered, WayOpen, WayRefused
 from nftrtsp.helper.service import Service
 from tests.unit.test_helper_log import CONFIG
 there = os.fstat(2)
@@ -69,7 +69,7 @@ with Service(CONFIG, "pinhole", "a test", list) as service:
     service.warn("the pinhole map cannot be listed")
     service.tell(WayOpen(stb="192.168.1.200", port=27336))
     service.tell(WayRefused(stb="192.168.1.200", port=80, reason="port 80 is below 1024"))
-    service.tell(Response(stb="192.168.1.200", server="s", status=404, reason="Not Found"))
+    service.tell(Answered(stb="192.168.1.200", server="s", status=404, reason="Not Found"))
 """
 
 

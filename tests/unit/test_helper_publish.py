@@ -15,7 +15,18 @@ import pytest
 from nftrtsp.conntrack.record import Ends, OpenPortRecord
 from nftrtsp.errors import BusyError, StateError
 from nftrtsp.helper.lock import Lock
-from nftrtsp.helper.note import NOTES, Hello, Line, Setup, Tally, Untold, WayClosed, WayOpen, note, record
+from nftrtsp.helper.note import (
+    NOTES,
+    Hello,
+    HelperCounters,
+    Line,
+    Setup,
+    Untold,
+    WayClosed,
+    WayOpen,
+    note,
+    record,
+)
 from nftrtsp.helper.notify import notify, watchdog_interval
 from nftrtsp.helper.publish import Bye, Publisher, Subscription, ask, decode, inquire, subscribe
 
@@ -84,7 +95,7 @@ def test_a_newer_helper_is_understood_as_far_as_it_says_what_is_known(tmp_path: 
         b'{"event":"setup","stb":"192.168.1.200","port":27336,"colour":"green"}',
     )
     assert helper.reader.receive(1) == [
-        Hello(kind="pinhole", protocol=2, counters=Tally(setups=1)),
+        Hello(kind="pinhole", protocol=2, counters=HelperCounters(setups=1)),
         Setup(stb="192.168.1.200", port=27336),
     ]
     assert (helper.reader.unknown, helper.reader.malformed) == (1, 0)
@@ -323,5 +334,5 @@ def test_the_watchdog_is_fed_in_half_the_time_it_allows(
 
 
 def test_what_a_box_made_up_cannot_steer_a_terminal() -> None:
-    told = note("way-closed", uri="rtsp://x/\x1b]0;t\x07é\n", reason="Sí, vale", port=27336)
+    told = note(WayClosed, uri="rtsp://x/\x1b]0;t\x07é\n", reason="Sí, vale", port=27336)
     assert told == WayClosed(uri="rtsp://x/\\x1b]0;t\\x07é\\n", reason="Sí, vale", port=27336)

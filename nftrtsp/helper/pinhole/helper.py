@@ -32,7 +32,7 @@ from nftrtsp.helper.conntrack_entries import ConntrackEntries, has_ended
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
 from nftrtsp.helper.fair_queue import FairQueue
-from nftrtsp.helper.note import Note, Response, note
+from nftrtsp.helper.note import Answered, Note, Overrun, WayClosed, WayOpen, note
 from nftrtsp.helper.pinhole.comment import comment, read_comment
 from nftrtsp.helper.pinhole.nflog import Nflog, asker, is_start
 from nftrtsp.helper.pinhole.written_elements import WrittenElements
@@ -109,7 +109,7 @@ class PinholeHelper:
                 if whose in self._dropped or len(self._dropped) < _MET:
                     self._dropped[whose] = self._dropped.get(whose, 0) + 1
         if self.log.overruns != overruns:
-            self.service.tell(note("overrun", reason="NFLOG"))
+            self.service.tell(note(Overrun, reason="NFLOG"))
         self._take_turns()
 
     def _is_known(self, box: bytes) -> bool:
@@ -155,7 +155,7 @@ class PinholeHelper:
                 self._tell(action.note, action.way)
             elif isinstance(action, Note):
                 self.service.tell(action)
-                answered = answered or isinstance(action, Response)
+                answered = answered or isinstance(action, Answered)
             elif isinstance(action, Rewrite):  # not asked for by our policy: a copy cannot be rewritten
                 continue
         if answered and dialogue is not None:
@@ -194,7 +194,7 @@ class PinholeHelper:
         else:
             self._flush_soon()
 
-    def _tell(self, what: Note, way: Way) -> None:
+    def _tell(self, what: WayOpen | WayClosed, way: Way) -> None:
         self.service.tell(msgspec.structs.replace(what, way=self.record(way)))
 
     def _remember_sessions(self, dialogue: Dialogue) -> None:
@@ -293,7 +293,7 @@ class PinholeHelper:
         dropped, self._dropped = self._dropped, {}
         for box, copies in sorted(dropped.items(), key=lambda one: -one[1])[:_NAMED]:
             reason = f"{inet_ntoa(box)} sends more than its share, {copies} copies of it were left out"
-            self.service.tell(note("overrun", reason=reason))
+            self.service.tell(note(Overrun, reason=reason))
 
     def look(self) -> None:
         """Ask conntrack about some of the connections that hold ways: have they ended unseen?

@@ -22,7 +22,7 @@ from nftrtsp.errors import KernelError, MalformedError, NftrtspError
 from nftrtsp.helper.action import Action, CloseWay, Rewrite
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.note import Note, Overrun
+from nftrtsp.helper.note import Note, Overrun, WayOpen
 from nftrtsp.helper.userspace import nfqueue
 from nftrtsp.helper.userspace.expectations import Expectations
 from nftrtsp.helper.userspace.held_packets import Direction, HeldPacket
@@ -78,7 +78,7 @@ class Gate:
         self._packet: Queued | None = None  # the one that is being read
         self._entries: OrderedDict[bytes, GateEntry] = OrderedDict()
         self._held: set[tuple[bytes, bool]] = set()
-        self._later: list[tuple[GateEntry, Dialogue, Way, Note | None]] = []
+        self._later: list[tuple[GateEntry, Dialogue, Way, WayOpen | None]] = []
         self._evicted: list[bytes] = []  # verdicts on packets of connections that were forgotten
 
     @property
@@ -276,7 +276,7 @@ class Gate:
                     self._rewrite(entry, dialogue, from_client, mine)
 
     def _open(
-        self, entry: GateEntry, dialogue: Dialogue, way: Way, said: Note | None, *, last: bool = False
+        self, entry: GateEntry, dialogue: Dialogue, way: Way, said: WayOpen | None, *, last: bool = False
     ) -> None:
         """Open ``way`` and say so with ``said``, or say why not."""
         try:

@@ -27,7 +27,7 @@ from nftrtsp.helper import adoption
 from nftrtsp.helper.adoption import Orphan
 from nftrtsp.helper.dialogue import Dialogue
 from nftrtsp.helper.dialogues import Dialogues
-from nftrtsp.helper.note import Note, Response, WayClosed, WayOpen, note
+from nftrtsp.helper.note import Answered, Note, Overrun, WayClosed, WayOpen, note
 from nftrtsp.helper.port_policy import PortPolicy
 from nftrtsp.helper.service import Service
 from nftrtsp.helper.userspace import cthelper
@@ -111,7 +111,7 @@ class UserspaceHelper:
         self.queue.answer(self.turnstile.come(packets, time.monotonic()))
         self.service.counters.packets += len(packets)
         if self.queue.overruns != overruns:
-            self._note(note("overrun", reason="NFQUEUE"))
+            self._note(note(Overrun, reason="NFQUEUE"))
         self._take_turns()
         if self.queue.lost:
             self._bind()
@@ -183,7 +183,7 @@ class UserspaceHelper:
         for box, packets in sorted(unread.items(), key=lambda one: -one[1])[:_NAMED]:
             who = inet_ntoa(box) if box else "somebody"
             reason = f"{who} sends more than its share, {packets} packets of it went on unread"
-            self._note(note("overrun", reason=reason))
+            self._note(note(Overrun, reason=reason))
         faults, self.turnstile.faults = self.turnstile.faults, {}
         for fault, text in faults.items():
             self.service.warn(f"a packet went on unread, which is a fault of this program: {fault}: {text}")
@@ -220,7 +220,7 @@ class UserspaceHelper:
 
     def _note(self, what: Note) -> None:
         # Only these change what is to be remembered: which ways there are, which session has which.
-        self._changed = self._changed or isinstance(what, WayOpen | WayClosed | Response)
+        self._changed = self._changed or isinstance(what, WayOpen | WayClosed | Answered)
         self._notes.append(what)
 
     def _tell(self) -> None:
@@ -236,7 +236,7 @@ class UserspaceHelper:
             self._beaten = now
         if silent >= PATIENCE:
             reason = f"the helper stood still for {silent:.1f} s, and RTSP went on without it"
-            self.service.tell(note("overrun", reason=reason))
+            self.service.tell(note(Overrun, reason=reason))
 
     def _adopt(self) -> int:
         """Take over the expectations that an earlier helper left; return how many."""
