@@ -149,8 +149,9 @@ class Dialogues:
 
     def sweep(self, now: float) -> list[Action]:
         """Close the ways that have expired or whose port the router uses; forget dialogues that ended."""
-        self.forget(now)
-        return self.expire(now)
+        actions = self.expire(now)
+        self.forget(now)  # after that: what held the ways that have expired goes with them
+        return actions
 
     def expire(self, now: float) -> list[Action]:
         """Close the ways that have expired or whose port the router uses."""
