@@ -23,6 +23,7 @@ from nftrtsp.helper.note import (
     Rewritten,
     Setup,
     Teardown,
+    Untold,
     WayClosed,
     WayOpen,
     WayRefused,
@@ -184,6 +185,13 @@ def _overrun(_line: Overrun, house: Household, time: float) -> None:
     for film in house.films():
         if film.live:
             film.note(time, StepKind.LOST, "the helper lost packets here: a step may be missing")
+
+
+@take.register
+def _untold(line: Untold, house: Household, time: float) -> None:
+    for film in house.films():
+        if film.live and line.box in (None, film.stb):
+            film.note(time, StepKind.LOST, "more was said than could be read here: a step may be missing")
 
 
 def _film_of(

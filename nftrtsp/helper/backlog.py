@@ -10,7 +10,7 @@ from __future__ import annotations
 
 _TIGHT = 0.5  # of the buffer: from here on it is looked at who filled it
 _CAUGHT_UP = 0.125  # of the buffer: up to here nobody counts as one who fills it
-_FAIR = 24  # lines of one box in a tight buffer; two boxes that zap say as much in a second
+_FAIR = 24  # lines of one box when it becomes tight; two boxes that zap say as much in a second
 _BOXES = 1024  # that are told apart
 _NAMED = 8  # boxes that are told of by name at a time
 
@@ -35,7 +35,8 @@ class Backlog:
         if not box:
             return True
         lines = self._lines.get(box, 0)
-        if full > _TIGHT and lines >= _FAIR:
+        # The fuller, the fewer each: a hundred boxes that flood together fill nine tenths, not all of it.
+        if full > _TIGHT and lines >= _FAIR * (1 - full) / (1 - _TIGHT):
             self._leave_out(box, kind)
             return False
         if lines or len(self._lines) < _BOXES:

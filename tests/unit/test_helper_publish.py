@@ -198,6 +198,19 @@ def test_a_box_that_floods_does_not_hide_the_others(publisher: Publisher) -> Non
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("boxes", [2, 20, 100])
+def test_many_boxes_that_flood_together_do_not_hide_one(publisher: Publisher, boxes: int) -> None:
+    reader = join(publisher)
+    for number in range(6000):
+        publisher.publish(Setup(stb=f"192.168.7.{number % boxes}", cseq=number, uri="rtsp://s/" + "x" * 200))
+    publisher.publish(WayOpen(stb=OTHER, port=27400))
+    assert publisher.dropped == 0
+    assert [line.event for line in said_of(reader.receive(1), OTHER)] == ["way-open"]
+    publisher.tell_untold()
+    assert len(reader.receive(1)) == min(boxes, 9), "eight by name, the others together"
+
+
+@pytest.mark.root
 def test_whoever_missed_that_a_port_was_opened_is_greeted_anew(publisher: Publisher) -> None:
     reader = join(publisher)
     flood(publisher)

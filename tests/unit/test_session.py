@@ -517,6 +517,18 @@ def test_lines_that_lack_what_makes_a_film_are_passed_over(line: Line) -> None:
     assert not house.model.ports
 
 
+def test_a_film_of_which_not_all_was_told_says_so_and_the_others_do_not() -> None:
+    house = House()
+    house.hello()
+    house.ask(1.0)
+    for box in (BOX2, BOX):
+        before = len(house.film().steps)
+        house.model.helper(Untold(time=T0 + 2, stb=box, count=7, kinds={"play": 7}), T0 + 2)
+        told = [step.text for step in house.film().steps[before:]]
+        assert bool(told) is (box == BOX)
+        assert all("a step may be missing" in text for text in told)
+
+
 def test_who_pauses_while_it_waits_is_not_kept_waiting() -> None:
     house = House()
     house.hello()
