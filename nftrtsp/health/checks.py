@@ -163,11 +163,20 @@ def refusals(facts: Facts) -> Iterator[Finding]:
 
 
 def _refused_last(facts: Facts) -> str:
-    """Return who was refused last and why: of two that want one port the reason names the other."""
+    """Return who was refused last and why: of two that want one port both are named."""
     if facts.greeting is None or not facts.greeting.refused:
         return ", as when two boxes want one port"
     last = facts.greeting.refused[-1]
-    return f", the last to {facts.config.stb_name(IPv4Address(last.stb))} ({last.stb}): {last.reason}"
+    why = last.reason
+    if last.holder is not None:
+        why = f"port {last.port} is in use by {_host(facts, last.holder)}, which asked first"
+    return f", the last to {_host(facts, last.stb)}: {why}"
+
+
+def _host(facts: Facts, address: str) -> str:
+    """Return a host as people know it: the name that the config gives it, and its address."""
+    name = facts.config.stb_name(IPv4Address(address))
+    return address if name == address else f"{name} ({address})"
 
 
 def boxes(facts: Facts) -> Iterator[Finding]:

@@ -49,12 +49,13 @@ class HelperCounters(msgspec.Struct):
 
 
 class LastRefusal(msgspec.Struct, frozen=True, gc=False):
-    """What was last refused to a box."""
+    """What was last refused to a box; ``holder`` is the box that had the port already."""
 
     time: float
     stb: str
     port: int | None = None
     reason: str | None = None
+    holder: str | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="hello"):

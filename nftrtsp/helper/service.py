@@ -217,7 +217,7 @@ class Service:
         self._refused.pop(stb, None)
         if len(self._refused) >= _REFUSED_KEPT:
             del self._refused[next(iter(self._refused))]
-        self._refused[stb] = LastRefusal(time.time(), stb, note.port, note.reason)
+        self._refused[stb] = LastRefusal(time.time(), stb, note.port, note.reason, note.holder)
 
     def _say_unless_flooded(self, note: Note, text: str) -> None:
         if self._limit.admit(note.stb or "", note.event, time.monotonic()):

@@ -143,8 +143,11 @@ def _of_helper(known: RouterState) -> Iterator[Problem]:
     config = known.config
     if config is None or not known.helper_gone:
         return
-    if config.rtsp.helper in (HelperKind.USERSPACE, HelperKind.PINHOLE):
-        for finding in checks.helper(Facts(config, config.rtsp.helper)):
+    kind = config.rtsp.helper
+    if kind is HelperKind.AUTO and known.helper_kind in set(HelperKind):
+        kind = HelperKind(known.helper_kind)  # the one that has spoken here
+    if kind in (HelperKind.USERSPACE, HelperKind.PINHOLE):
+        for finding in checks.helper(Facts(config, kind)):
             yield Problem("helper", finding.text, f"{finding.remedy} ({known.helper_gone})", "helper")
 
 

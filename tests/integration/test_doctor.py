@@ -248,7 +248,8 @@ def test_two_that_want_one_port_are_both_named() -> None:
             (told,) = [finding["text"] for finding in ask(lab)[1] if finding["check"] == "requests"]
             for opened in asking:
                 opened.close()
-    assert f"({boxes[1].address}): port 27400 is in use by {boxes[0].address}" in told
+    first, second = (f"{box.title} ({box.address})" for box in boxes)
+    assert f"the last to {second}: port 27400 is in use by {first}, which asked first" in told
 
 
 def test_a_connection_older_than_the_ruleset_has_no_helper() -> None:

@@ -308,6 +308,36 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         "refused 2 requests, the last to Living room (192.168.1.200): port 27400 is in use by 192.168.1.66",
         "journalctl",
     ),
+    "two boxes that want one port": (
+        {
+            "greeting": Hello(
+                kind="userspace",
+                counters=HelperCounters(refused=1),
+                refused=(
+                    LastRefusal(
+                        2.0, "192.168.1.201", 27400, "port 27400 is in use by …", holder="192.168.1.200"
+                    ),
+                ),
+            )
+        },
+        "requests",
+        WARNING,
+        "the last to Bedroom (192.168.1.201): port 27400 is in use by Living room (192.168.1.200), which",
+        "journalctl",
+    ),
+    "refused to a host without a name": (
+        {
+            "greeting": Hello(
+                kind="userspace",
+                counters=HelperCounters(refused=1),
+                refused=(LastRefusal(1.0, "192.168.1.9", 80, "port 80 is below 1024"),),
+            )
+        },
+        "requests",
+        WARNING,
+        "the last to 192.168.1.9: port 80 is below 1024",
+        "journalctl",
+    ),
     "overruns": (
         {"greeting": Hello(kind="userspace", counters=HelperCounters(overruns=2))},
         "requests",

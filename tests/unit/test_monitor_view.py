@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nftrtsp.events.news import Checked
+from nftrtsp.events.news import Checked, HelperLeft
 from nftrtsp.health.surroundings import rp_filter_key
 from nftrtsp.monitor import view, words
 from nftrtsp.monitor.rulesetwatch import read_answer
@@ -100,6 +100,17 @@ def test_an_absent_table_and_helper_are_problems_with_remedies() -> None:
     assert found["the ruleset is not loaded, so no port is opened for any film"] == "run `nftrtsp apply`"
     assert "the pinhole helper does not run, so nobody reads what boxes ask for" in found
     assert "✗ userspace helper absent" in top(helper_absent().snapshot(8))
+
+
+@pytest.mark.parametrize(("spoke", "said"), [(True, True), (False, False)])
+def test_with_auto_the_helper_that_has_spoken_is_missed(spoke: bool, said: bool) -> None:
+    house = Watched(helper="auto")
+    if spoke:
+        house.hello(kind="userspace")
+    house.observer.take(HelperLeft(T0 + 1, "it hung up"))
+    assert (
+        "the userspace helper does not run, so nobody reads what boxes ask for" in problems(house)
+    ) is said
 
 
 def test_a_helper_less_connection_names_the_box_and_what_to_press() -> None:
