@@ -44,7 +44,7 @@ def routes(facts: Facts) -> Iterator[Finding]:
             text = f"there is no route to the servers in {route.network}"
             yield Finding("route", State.FAULT, text, remedy)
         elif route.interface != iptv.interface:
-            text = f"what goes to the servers in {route.network} leaves by {route.interface}"
+            text = f"packets to the servers in {route.network} leave by {route.interface}"
             yield Finding("route", State.FAULT, f"{text}, not by {iptv.interface}", remedy)
         else:
             yield Finding(
@@ -68,10 +68,10 @@ def ruleset(facts: Facts) -> Iterator[Finding]:
         text = "the ruleset is not loaded, so no port is opened for any film"
         yield Finding("ruleset", State.FAULT, text, "run `nftrtsp apply`")
     elif facts.ruleset.form != form_of(facts.kind):
-        text = f"the ruleset loaded is of the {facts.ruleset.form} form, but the helper is {facts.kind}"
+        text = f"the loaded ruleset is of the {facts.ruleset.form} form, but the helper is {facts.kind}"
         yield Finding("ruleset", State.FAULT, text, "run `nftrtsp apply`")
     elif facts.ruleset.changes:
-        text = f"the ruleset loaded differs from the config in {counted(facts.ruleset.changes, 'place')}"
+        text = f"the loaded ruleset differs from the config in {counted(facts.ruleset.changes, 'place')}"
         yield Finding("ruleset", State.WARNING, text, "see `nftrtsp diff`, then `nftrtsp apply`")
     else:
         yield Finding("ruleset", State.OK, "the ruleset is loaded as the config wants it")

@@ -157,8 +157,8 @@ def named_boxes(config: Config, _: Surroundings) -> Iterator[Finding]:
         return
     networks = listed([str(network) for network in config.lan.networks])
     text = (
-        f"names no set-top box, so every host of {networks} can have the IPTV side let in to itself, and "
-        "take a port before the box that needs it"
+        f"names no set-top box, so every host of {networks} can open ports from the IPTV side to itself, and "
+        "take one that a box needs"
     )
     yield Finding("boxes", State.WARNING, text, "name the boxes, and only they can", "[[stb]]", "open-lan")
 

@@ -67,7 +67,7 @@ class StaleFlows:
         self._rested = self._well_rested = 0.0  # when the thread may walk again, for either
         self._closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="tidier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="stale-flows", daemon=True)
         self._thread.start()
 
     def learn(self) -> None:

@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, State, str, str]] = {
         {"routes": (Route(VOD, "ppp0"),)},
         "route",
         FAULT,
-        "leaves by ppp0, not by vlan2",
+        "leave by ppp0, not by vlan2",
         "RIP",
     ),
     "forwarding off": (

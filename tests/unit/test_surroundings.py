@@ -52,9 +52,8 @@ def test_a_config_that_names_no_box_lets_every_host_ask_and_is_told_so() -> None
     lan = msgspec.structs.replace(CONFIG.lan, networks=tuple(map(IPv4Network, networks)))
     (said,) = warnings(msgspec.structs.replace(CONFIG, lan=lan, stb=()), WELL)
     assert f"{said.text}; {said.remedy}" == (
-        "[[stb]] names no set-top box, so every host of 192.168.1.0/24 and 192.168.7.0/24 can have the IPTV "
-        "side let in to itself, and take a port before the box that needs it; name the boxes, and only they "
-        "can"
+        "[[stb]] names no set-top box, so every host of 192.168.1.0/24 and 192.168.7.0/24 can open ports "
+        "from the IPTV side to itself, and take one that a box needs; name the boxes, and only they can"
     )
 
 
