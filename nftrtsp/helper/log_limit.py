@@ -21,7 +21,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     of_asker: int
 
 
-class _Bucket(msgspec.Struct):
+class _LineBudget(msgspec.Struct):
     """Tokens: ``burst`` at most, one more every ``every`` seconds."""
 
     tokens: float
@@ -60,8 +60,8 @@ class LogLimit:
         self.burst_of_all, self.every_of_all = float(burst_of_all), every_of_all
         self.askers = askers
         self.over, self.minute = over, minute
-        self._buckets: dict[_Key, _Bucket] = {}
-        self._all = _Bucket(self.burst_of_all, 0.0)
+        self._buckets: dict[_Key, _LineBudget] = {}
+        self._all = _LineBudget(self.burst_of_all, 0.0)
         self._kinds: dict[str, int] = {}
         self._left_out: dict[str, int] = {}  # by asker
         self._first = self._last = 0.0
@@ -69,7 +69,7 @@ class LogLimit:
     def admit(self, asker: str, kind: str, now: float) -> bool:
         """Whether to log this line of ``kind`` that ``asker`` caused; it is counted if not."""
         key = (asker, kind)
-        bucket = self._buckets.pop(key, None) or _Bucket(self.burst, now)
+        bucket = self._buckets.pop(key, None) or _LineBudget(self.burst, now)
         self._buckets[key] = bucket  # the one used last, at the end
         if len(self._buckets) > self.askers:
             del self._buckets[next(iter(self._buckets))]

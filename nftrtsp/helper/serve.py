@@ -32,13 +32,13 @@ def _serve(config: Config, kind: HelperKind | None) -> None:
         config = msgspec.structs.replace(config, rtsp=msgspec.structs.replace(config.rtsp, helper=kind))
     choice = choose(config)
     if choice.kind is HelperKind.PINHOLE:
-        from nftrtsp.helper.pinhole import helper as pinhole
+        from nftrtsp.helper.pinhole.helper import run as run_pinhole
 
-        pinhole.run(config, choice.why)
+        run_pinhole(config, choice.why)
     elif choice.kind is HelperKind.USERSPACE:
-        from nftrtsp.helper.userspace import helper as userspace
+        from nftrtsp.helper.userspace.helper import run as run_userspace
 
-        userspace.run(config, choice.why)
+        run_userspace(config, choice.why)
     else:
         from nftrtsp.helper.notify import notify
         from nftrtsp.helper.service import NAME
