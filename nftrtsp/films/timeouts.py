@@ -19,7 +19,11 @@ ASKING = 30.0  # a connection that asks for nothing for so long is idle
 SILENT_BOX = 90.0  # keep-alives come every 20-30 s: three missed
 AFTER_FAILURE = 60.0  # so long a failure without a connection stays the box's state
 
-PINNED_REMEDY = "use the userspace or pinhole helper (rtsp.helper), or a module that expects any source"
+#: Where only the RTSP server may send. While the module is loaded it has the name of the userspace helper.
+PINNED_REMEDY = (
+    'rtsp.helper = "pinhole", or "userspace" after `modprobe -r nf_nat_rtsp nf_conntrack_rtsp`, '
+    "or a module that expects any source (contrib/dkms)"
+)
 
 
 def tick_film(house: Household, film: Film, now: float) -> None:

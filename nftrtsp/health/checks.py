@@ -12,6 +12,7 @@ from nftrtsp import figures
 from nftrtsp.config import HelperKind
 from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.figures import counted
+from nftrtsp.films.timeouts import PINNED_REMEDY
 from nftrtsp.health import surroundings
 from nftrtsp.health.facts import Facts
 from nftrtsp.health.finding import Finding, State, listed
@@ -110,19 +111,15 @@ def helper(facts: Facts) -> Iterator[Finding]:
 def pinned(facts: Facts) -> Iterator[Finding]:
     """Films may come from any server, not only from the one that was asked."""
     roles = Roles(facts.config)
-    remedy = (
-        'rtsp.helper = "pinhole", or "userspace" after `modprobe -r nf_nat_rtsp nf_conntrack_rtsp`, '
-        "or a module that expects any source (contrib/dkms)"
-    )
     if facts.kind is HelperKind.KERNEL and facts.pinned:
         text = "the kernel module expects films from the RTSP server only, and they come from other servers"
-        yield Finding("pinned", State.FAULT, text, remedy)
+        yield Finding("pinned", State.FAULT, text, PINNED_REMEDY)
         return
     for expectation in facts.expectations or ():
         if roles.concerns(expectation) and not expectation.any_source:
             server = figures.address(expectation.tuple.src)
             text = f"the RTSP helper expects films from {server} only, and they come from other servers"
-            yield Finding("pinned", State.FAULT, text, remedy)
+            yield Finding("pinned", State.FAULT, text, PINNED_REMEDY)
             return
 
 

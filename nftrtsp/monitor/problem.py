@@ -11,6 +11,7 @@ from nftrtsp.config import Config, HelperKind
 from nftrtsp.events.news import Checked, Gauged
 from nftrtsp.films.phase import Phase
 from nftrtsp.films.sessions import Sessions
+from nftrtsp.films.timeouts import PINNED_REMEDY
 from nftrtsp.health import checks, surroundings
 from nftrtsp.health.checks import form_of
 from nftrtsp.health.facts import Facts, Ruleset, Surroundings
@@ -187,6 +188,5 @@ def _of_ways(sessions: Sessions) -> Iterator[Problem]:
             continue
         server = ".".join(str(part) for part in way.source)
         text = f"port {way.port} is pinned: only {server} may send to it, and films come from other servers"
-        remedy = "use the userspace or pinhole helper (rtsp.helper), or a module that expects any source"
         key = f"pinned {way.key}"
-        yield Problem(key, text, remedy, sessions.name(way.stb), since=way.seen, stb=way.stb)
+        yield Problem(key, text, PINNED_REMEDY, sessions.name(way.stb), since=way.seen, stb=way.stb)
