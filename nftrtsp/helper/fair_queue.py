@@ -6,13 +6,16 @@ queue of their *box*, the LAN side's address:
 
 - Turns go round robin by *cost* (deficit round robin, Shreedhar and Varghese 1995): in each round every box
   may spend one quantum, however small or large its packets are. Who waits, waits for a quantum of each other.
+- A known box of which nothing waited goes before the round, once for a quantum (as in fq_codel, RFC 8290
+  section 4.2): who sends little does not wait for all who send much.
 - Each box has a token bucket. Boxes that keep within theirs go first; one that has spent more only goes when
   nobody else is there, or once in :data:`PATIENT_EVERY` takes, so that it goes on at all.
 - A queue is bounded, and so is what all hold together. What is beyond is handed back, and is always of the
   box that has most: nobody else loses anything.
 - Anybody on the LAN can invent addresses. So a box that is not *known* (it is not configured, holds no way,
-  and conntrack has confirmed no connection of it) has no queue of its own: all strangers together have a few,
-  by a hash nobody can foresee, and one bucket. When one becomes known, what waits moves along, in order.
+  and conntrack has confirmed no connection of it) has no queue of its own: all strangers together have a
+  few, by a hash nobody can foresee, one bucket, and one quantum in each round. When one becomes known, what
+  waits moves along, in order.
 """
 
 from __future__ import annotations
@@ -53,9 +56,10 @@ _Item = tuple[bytes, int, T, float]
 class _Queue(Generic[T]):
     """What waits of one box, or of one share of the strangers."""
 
-    __slots__ = ("aside", "bucket", "cost", "credit", "items", "listed")
+    __slots__ = ("aside", "bucket", "cost", "credit", "items", "listed", "quantum")
 
-    def __init__(self, bucket: _Bucket) -> None:
+    def __init__(self, bucket: _Bucket, quantum: int) -> None:
+        self.quantum = quantum  # what it may spend in each round
         self.items: deque[_Item[T]] = deque()
         self.cost = 0  # of all that waits
         self.credit = 0  # what may be spent in this round
@@ -93,7 +97,10 @@ class FairQueue(Generic[T]):
         self._salt = int.from_bytes(os.urandom(8), "big")
         self._own: OrderedDict[bytes, _Queue[T]] = OrderedDict()
         self._strangers = _Bucket(self.limits, 0.0)
-        self._slots: list[_Queue[T]] = [_Queue(self._strangers) for _ in range(_SLOTS)]
+        self._slots: list[_Queue[T]] = [
+            _Queue(self._strangers, max(1, self.limits.quantum // _SLOTS)) for _ in range(_SLOTS)
+        ]
+        self._fresh: deque[_Queue[T]] = deque()  # known boxes of which nothing waited just now
         self._prompt: deque[_Queue[T]] = deque()
         self._patient: deque[_Queue[T]] = deque()
         self._taken = 0
@@ -127,26 +134,27 @@ class FairQueue(Generic[T]):
 
     def take(self, now: float) -> tuple[bytes, T] | None:
         """Return what is next, with its box; None: nothing waits."""
-        while self._prompt or self._patient:
-            patient = not self._prompt or (self._patient and self._taken % PATIENT_EVERY == 1)
-            turn = self._patient if patient else self._prompt
+        while self._fresh or self._prompt or self._patient:
+            overdue = self._patient and self._taken % PATIENT_EVERY == 1
+            turn = self._patient if overdue else self._fresh or self._prompt or self._patient
+            patient = turn is self._patient
             queue = turn[0]
             if not queue.items:
                 turn.popleft()
-                queue.listed, queue.credit = False, 0
+                if turn is self._fresh:  # else who sends packet by packet would be fresh for ever
+                    self._prompt.append(queue)
+                else:
+                    queue.listed, queue.credit = False, 0
                 continue
-            if not patient and queue.bucket.refill(now) < 0:
+            if patient != (queue.bucket.refill(now) < 0):
                 turn.popleft()
-                self._patient.append(queue)
-                continue
-            if patient and queue.bucket.refill(now) >= 0:
-                turn.popleft()
-                self._prompt.append(queue)
+                (self._prompt if patient else self._patient).append(queue)
                 continue
             cost = queue.items[0][1]
             if queue.credit < cost:
-                queue.credit += self.limits.quantum
-                turn.rotate(-1)
+                queue.credit += queue.quantum
+                turn.popleft()
+                (self._prompt if turn is self._fresh else turn).append(queue)
                 continue
             queue.credit -= cost
             queue.bucket.spend(cost)
@@ -157,7 +165,7 @@ class FairQueue(Generic[T]):
     def late(self, before: float) -> list[tuple[bytes, T]]:
         """Take out all that waits where something was put before the time ``before``, each box's in order."""
         gone: list[tuple[bytes, T]] = []
-        for queue in (*self._prompt, *self._patient):
+        for queue in (*self._fresh, *self._prompt, *self._patient):
             if queue.items and queue.items[0][3] < before:
                 while queue.items:
                     gone.append(self._pop(queue))
@@ -185,7 +193,7 @@ class FairQueue(Generic[T]):
                 own.aside = True
             return self._slot(box)
         if own is None:
-            own = self._own[box] = _Queue(_Bucket(self.limits, now))
+            own = self._own[box] = _Queue(_Bucket(self.limits, now), self.limits.quantum)
             own.aside = True
             self._forget(but=box)
         self._own.move_to_end(box)
@@ -223,8 +231,9 @@ class FairQueue(Generic[T]):
     def _list(self, queue: _Queue[T], now: float) -> None:
         if not queue.listed:
             queue.listed = True
-            queue.credit = self.limits.quantum
-            (self._prompt if queue.bucket.refill(now) >= 0 else self._patient).append(queue)
+            queue.credit = queue.quantum
+            turn = self._prompt if queue.bucket is self._strangers else self._fresh
+            (turn if queue.bucket.refill(now) >= 0 else self._patient).append(queue)
 
     def _forget(self, *, but: bytes) -> None:
         """Forget the box that was silent longest: of one with nothing that waits, only its bucket is lost."""

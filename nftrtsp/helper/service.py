@@ -95,6 +95,7 @@ class Service:
         self._limit = LogLimit()
         self._refused: dict[str, LastRefusal] = {}  # by box, the oldest first
         self._stopped = False
+        self._busy = self._collected = time.monotonic()
         self._calls: dict[int, Callable[[], None]] = {}
         self._timers: list[_Timer] = []
         self._poll = select.epoll()
@@ -166,11 +167,12 @@ class Service:
 
         What connections leave behind has no cycles: counting references frees it (measured under attack:
         nothing was left for a collection). Each collection would walk through all that thousands of
-        connections keep, some 20 ms in which a SETUP waits; so there is one a minute, to be safe.
+        connections keep, some 20 ms in which a SETUP waits; so there is one a minute at most, to be safe, and
+        only when nothing has come for a second.
         """
         gc.freeze()
         gc.disable()
-        self.every(_COLLECTION, _collect)
+        self.every(1.0, self._collect_when_quiet)
         try:
             self._serve()
         finally:
@@ -181,10 +183,17 @@ class Service:
             now = time.monotonic()
             wait = max(0.0, min((timer.due for timer in self._timers), default=now + 3600) - now)
             for fd, _event in self._poll.poll(wait):
+                self._busy = now
                 call = self._calls.get(fd)
                 if call is not None:
                     call()
             self._call_due(time.monotonic())
+
+    def _collect_when_quiet(self) -> None:
+        now = time.monotonic()
+        if now - self._collected >= _COLLECTION and now - self._busy >= 1.0:
+            self._collected = now
+            gc.collect()
 
     def _call_due(self, now: float) -> None:
         for timer in [timer for timer in self._timers if timer.due <= now]:
@@ -299,10 +308,6 @@ def told(left_out: LeftOut, asker: str) -> str:
     kinds = ", ".join(f"{count:,} {_LINES.get(kind, kind)}" for kind, count in sorted(left_out.kinds.items()))
     text = f"{left_out.lines:,} lines of the last {left_out.seconds:.0f} s were left out of the log: {kinds}"
     return f"{text}; {left_out.of_asker:,} of them by {asker}" if asker else text
-
-
-def _collect() -> None:
-    gc.collect()
 
 
 def _alive() -> None:

@@ -114,6 +114,16 @@ def test_invented_addresses_do_not_hold_up_a_known_box() -> None:
     assert served.count(QUIET) == 10
 
 
+def test_all_invented_addresses_together_have_one_quantum_in_each_round() -> None:
+    made = turns(QUIET, quantum=4000, burst=1 << 20)
+    for number in range(300):
+        fill(made, box(1000 + number), 2)
+    assert made.take(0) is not None
+    fill(made, QUIET, 1)
+    before = [whose for whose, _ in drain(made)].index(QUIET)
+    assert before <= 20  # each share of the strangers' had a whole one: 240
+
+
 def test_strangers_share_their_turns() -> None:
     made = turns(quantum=4000)
     fill(made, FLOODER, 300)
