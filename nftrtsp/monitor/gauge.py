@@ -21,9 +21,13 @@ class GaugeReader:
 
     def read(self, *, overruns: int) -> Gauged:
         """Return the gauges now."""
+        import psutil
+
         now, monotonic = time.time(), time.monotonic()
         there = links.read() if self._interface else {}
         link = there.get(self._interface)
+        counters = psutil.net_io_counters(pernic=True, nowrap=False) if link else {}
+        counted = counters.get(self._interface)
         defaults = tuple(name for name, each in there.items() if each.default_route)
         if monotonic - self._looked > _LOOK_AGAIN:
             self._looked = monotonic
@@ -32,8 +36,8 @@ class GaugeReader:
             now,
             monotonic,
             addresses=tuple(str(address.ip) for address in link.addresses) if link else (),
-            received=link.received if link else None,
-            sent=link.sent if link else None,
+            received=counted.bytes_recv if counted else None,
+            sent=counted.bytes_sent if counted else None,
             count=sysctls.conntrack_count(),
             limit=self._settings.get("limit"),
             overruns=overruns,

@@ -16,19 +16,17 @@ from nftrtsp.netlink import wire
 LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 AF_INET = 2
-_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_STATS64 = 3, 10, 18, 23
+_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO = 3, 10, 18
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
-_COUNTERS = struct.Struct("=16x2Q")  # struct rtnl_link_stats64: packets received and sent, then bytes
 
 
 class Link(msgspec.Struct, frozen=True):
     """One interface: ``up`` as its owner set it, ``carrier`` as the cable has it.
 
     ``kind`` is the kernel's (``bridge``, ``vlan``, empty for hardware), ``vlan`` a VLAN's number, ``bridged``
-    whether it is part of a bridge or bond, ``default_route`` whether an IPv4 one leaves by it; ``received``
-    and ``sent`` are bytes since it was made.
+    whether it is part of a bridge or bond, ``default_route`` whether an IPv4 one leaves by it.
     """
 
     name: str
@@ -40,8 +38,6 @@ class Link(msgspec.Struct, frozen=True):
     index: int = 0
     up: bool = True
     carrier: bool = True
-    received: int = 0
-    sent: int = 0
 
 
 def decode_address(data: bytes, start: int, end: int) -> tuple[int, IPv4Interface] | None:
@@ -63,8 +59,6 @@ def decode_link(data: bytes, start: int, end: int) -> Link:
         if kind == "vlan" and _IFLA_INFO_DATA in info:
             said = wire.raw(data, wire.spans(data, *info[_IFLA_INFO_DATA]), _IFLA_VLAN_ID)
             vlan = int.from_bytes(said, sys.byteorder) if said else None
-    counted = wire.raw(data, found, _IFLA_STATS64)
-    received, sent = _COUNTERS.unpack_from(counted) if len(counted) >= _COUNTERS.size else (0, 0)
     return Link(
         name=wire.string(data, found, _IFLA_IFNAME) or "",
         kind=kind,
@@ -73,6 +67,4 @@ def decode_link(data: bytes, start: int, end: int) -> Link:
         index=index,
         up=bool(flags & _IFF_UP),
         carrier=bool(flags & _IFF_LOWER_UP),
-        received=received,
-        sent=sent,
     )

@@ -47,7 +47,7 @@ common=(
 )
 # Debian 12 alone still packages the RTSP module, and it builds against 6.1 only.
 bookworm=(dkms dpkg-dev gcc libc6-dev linux-headers-amd64 make)
-python=(click msgspec pip-nftables pyroute2 textual pytest pytest-asyncio hypothesis)
+python=(click msgspec pip-nftables psutil pyroute2 textual pytest pytest-asyncio hypothesis)
 
 # Drivers of things that no virtual machine has, and what nobody reads in one: 400 MB a guest.
 leave_out=(/usr/share/{man,locale,info,doc,bash-completion}/\*)
