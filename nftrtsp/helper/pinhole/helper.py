@@ -103,14 +103,22 @@ class PinholeHelper:
         for copy in self.log.receive(_COPIES):
             self.service.counters.packets += 1
             box = asker(copy, self._ports)
-            if box is None or (is_start(copy) and self._fair_queue.has_spent(box, now)):
-                continue  # a connection whose beginning was not seen is picked up when it says something
+            if box is None or self._is_flood(box, copy, now):
+                continue
             for whose, _ in self._fair_queue.put(box, len(copy), copy, now):
                 if whose in self._dropped or len(self._dropped) < _MET:
                     self._dropped[whose] = self._dropped.get(whose, 0) + 1
         if self.log.overruns != overruns:
             self.service.tell(note(Overrun, reason="NFLOG"))
         self._take_turns()
+
+    def _is_flood(self, box: bytes, copy: bytes, now: float) -> bool:
+        """Whether a connection's beginning may be passed over: strangers have sent too many of them.
+
+        It is picked up when it says something, and what it says then waits for the server's word. Not so for
+        a box that is known: anybody can spend its bucket with SYNs in its name, and its film would begin late.
+        """
+        return is_start(copy) and not self._is_known(box) and self._fair_queue.has_spent(box, now)
 
     def _is_known(self, box: bytes) -> bool:
         """Whether a box has a queue of its own; all others are strangers, and share."""
