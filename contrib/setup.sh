@@ -92,7 +92,7 @@ if [ "$mode" = uninstall ]; then
 fi
 
 packages=(libnftables1 netbase nftables iproute2 python3 python3-venv)
-[ "$mode" = dev ] && packages+=(conntrack ethtool gcc libc6-dev procps python3-dev tmux)
+[ "$mode" = dev ] && packages+=(conntrack ethtool gcc kmod libc6-dev procps python3-dev tmux)
 # The real RTSP programs of tests/integration/test_peers.py: 70 MB to fetch, 220 MB installed.
 [ "$mode" = dev ] && packages+=(ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-{plugins-base,plugins-good,tools} python3-gi)
 

@@ -116,7 +116,7 @@ class PinholeHelper:
         """Whether a connection's beginning may be passed over: strangers have sent too many of them.
 
         It is picked up when it says something, and what it says then waits for the server's word. Not so for
-        a box that is known: anybody can spend its bucket with SYNs in its name, and its film would begin late.
+        a box that is known: anybody can spend its bucket with SYNs in its name, and its film would come late.
         """
         return is_start(copy) and not self._is_known(box) and self._fair_queue.has_spent(box, now)
 
