@@ -182,7 +182,7 @@ def await_confirmation(change: Trial) -> bool:
     if not (sys.stdin.isatty() and TERMINAL.err.is_terminal):
         return True
     try:
-        while trial.folder(trial.State.ARMED).is_dir() and change.left > -30:
+        while trial.folder(trial.TrialState.ARMED).is_dir() and change.left > -30:
             TERMINAL.err.over(f"{max(0, round(change.left)):>5} s left ")
             time.sleep(0.25)
     except KeyboardInterrupt:
@@ -191,7 +191,7 @@ def await_confirmation(change: Trial) -> bool:
             f"and the old ruleset comes back at {at} unless you run `nftrtsp confirm`"
         )
         raise click.exceptions.Exit(WATCH_ENDED) from None
-    if trial.folder(trial.State.ARMED).is_dir():
+    if trial.folder(trial.TrialState.ARMED).is_dir():
         TERMINAL.say("the way back was not taken in time; run `nftrtsp rollback` now")
         return False
     gone = trial.reverted()

@@ -27,7 +27,7 @@ _KNOWN = {
 }
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class EventFilter(msgspec.Struct, frozen=True):
     """Which events ``--filter`` lets through: within a key any value, all keys together."""
 
     stb: frozenset[str] = frozenset()
@@ -57,22 +57,22 @@ class Wanted(msgspec.Struct, frozen=True):
         )
 
 
-def parse_filters(filters: tuple[str, ...], config: Config) -> Wanted:
+def parse_filters(filters: tuple[str, ...], config: Config) -> EventFilter:
     """Return what ``--filter KEY=VALUE[,VALUE]`` asks for. Raises :class:`ConfigError`."""
     found: dict[str, frozenset[str]] = {}
     for text in filters:
         key, equals, value = text.partition("=")
         values = frozenset(part.strip().casefold() for part in value.split(",") if part.strip())
-        if not equals or not values or key not in Wanted.__struct_fields__:
+        if not equals or not values or key not in EventFilter.__struct_fields__:
             raise ConfigError(
                 f"{text!r} is no filter",
                 place="--filter",
-                remedy=f"write KEY=VALUE, with KEY one of {', '.join(Wanted.__struct_fields__)}",
+                remedy=f"write KEY=VALUE, with KEY one of {', '.join(EventFilter.__struct_fields__)}",
             )
         check = {"stb": _boxes, "proto": _protocols}.get(key)
         values = check(values, config) if check else _listed(key, values)
         found[key] = found.get(key, frozenset()) | values
-    return Wanted(**found)
+    return EventFilter(**found)
 
 
 def _listed(key: str, values: frozenset[str]) -> frozenset[str]:

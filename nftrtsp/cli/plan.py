@@ -9,7 +9,7 @@ from nftrtsp.terminal import HANG, TERMINAL, Channel, slices
 
 if TYPE_CHECKING:
     from nftrtsp.ruleset.diff import Plan
-    from nftrtsp.ruleset.review import Line
+    from nftrtsp.ruleset.review import PlanLine
 
 #: How far the rest of a rule stands in that is too long for the terminal.
 _HANG = 4
@@ -32,9 +32,9 @@ def show_plan(plan: Plan) -> None:
     out.line(plan.summary, "head")
 
 
-def _parts(line: Line, columns: int | None) -> Iterator[Line]:
+def _parts(line: PlanLine, columns: int | None) -> Iterator[PlanLine]:
     """Yield the line as a terminal of ``columns`` has room for it: the sign once, what follows hanging in."""
-    from nftrtsp.ruleset.review import Line
+    from nftrtsp.ruleset.review import PlanLine
 
     if columns is None or len(line.text) + 2 <= columns:
         yield line
@@ -44,10 +44,10 @@ def _parts(line: Line, columns: int | None) -> Iterator[Line]:
         shift = hang - start if start else 0
         marks = ((max(a, start) + shift, min(b, end) + shift) for a, b in line.marks if a < end and b > start)
         text = f"{' ' * hang if start else ''}{line.text[start:end]}"
-        yield Line(" " if start else line.sign, text, tuple(marks))
+        yield PlanLine(" " if start else line.sign, text, tuple(marks))
 
 
-def _colour(line: Line, sign: str, out: Channel) -> str:
+def _colour(line: PlanLine, sign: str, out: Channel) -> str:
     """Return one line in the colour of ``sign``, the words that changed in reverse video."""
     style = _STYLES[sign]
     parts = [out.paint(f"{line.sign} ", style)]

@@ -88,7 +88,7 @@ def _trial() -> dict[str, Any] | None:
         return {"state": "unsafe", "error": str(error)}
     if found is not None:
         state, change = found
-        left = round(change.left, 1) if state is trial.State.ARMED else None
+        left = round(change.left, 1) if state is trial.TrialState.ARMED else None
         return {"state": str(state), "by": change.by, "summary": change.summary, "left": left} | {
             "deadline": change.deadline or None
         }

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
-from nftrtsp.config.values import UNIT_SECONDS, HelperKind, MarkBits, Policy, Seconds, Service
+from nftrtsp.config.values import UNIT_SECONDS, HelperKind, IptvService, MarkBits, Policy, Seconds
 from nftrtsp.errors import ConfigError
 
 _DURATION = re.compile(r"([0-9]{1,9})\s*([smhd])")
@@ -55,7 +55,7 @@ _EXAMPLES = {
     "strict_sources": "true",
 }
 
-_CHOICES: dict[str, type[StrEnum]] = {"helper": HelperKind, "policy": Policy, "services": Service}
+_CHOICES: dict[str, type[StrEnum]] = {"helper": HelperKind, "policy": Policy, "services": IptvService}
 
 
 def decode(kind: type, value: object) -> object:

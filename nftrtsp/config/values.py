@@ -25,7 +25,7 @@ class HelperKind(StrEnum):
         return self in (HelperKind.KERNEL, HelperKind.USERSPACE)
 
 
-class Service(StrEnum):
+class IptvService(StrEnum):
     """What the router itself accepts from the IPTV interface."""
 
     IGMP = "igmp"
@@ -95,7 +95,7 @@ class Iptv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: Policy = Policy.DROP
     full_cone: bool = False
     multicast: tuple[IPv4Network, ...] = ()
-    services: tuple[Service, ...] = (Service.IGMP, Service.ICMP)
+    services: tuple[IptvService, ...] = (IptvService.IGMP, IptvService.ICMP)
     servers: tuple[IPv4Network, ...] = ()
     strict_sources: bool = False
 

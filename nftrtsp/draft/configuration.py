@@ -19,7 +19,7 @@ from nftrtsp.netlink.link import Link
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nftrtsp.draft.host import Host
+    from nftrtsp.draft.host import LanHost
 
 #: Bridges and links of other programs, never a LAN with set-top boxes.
 _FOREIGN = re.compile(r"(docker|virbr|veth|br-[0-9a-f]{12}$|lxc|lxd|podman|cni|tailscale|wg|tun|tap|zt)")
@@ -114,7 +114,7 @@ def _private(address: IPv4Interface) -> bool:
     )
 
 
-def draft(found: Guess, profile: str, defaults: dict[str, Any], hosts: Sequence[Host] = ()) -> str:
+def draft(found: Guess, profile: str, defaults: dict[str, Any], hosts: Sequence[LanHost] = ()) -> str:
     """Return a commented configuration: what was guessed, and what the profile says of the rest (pure).
 
     What the profile says stands there commented out: the draft goes on following the profile. Of ``hosts``
@@ -157,7 +157,7 @@ def draft(found: Guess, profile: str, defaults: dict[str, Any], hosts: Sequence[
     return "\n".join(lines) + "\n"
 
 
-def _boxes(hosts: Sequence[Host], example: IPv4Address) -> list[str]:
+def _boxes(hosts: Sequence[LanHost], example: IPv4Address) -> list[str]:
     """Return the part of the draft that says who may ask."""
     asking = [host for host in hosts if host.asks]
     others = [host for host in hosts if not host.asks]
@@ -184,7 +184,7 @@ def _boxes(hosts: Sequence[Host], example: IPv4Address) -> list[str]:
     return lines
 
 
-def _box(host: Host, names: set[str]) -> list[str]:
+def _box(host: LanHost, names: set[str]) -> list[str]:
     """Return a host as a ``[[stb]]``; ``names`` are those given before, for each must be another's."""
     known = [printable(text) for text in (host.mac, host.vendor) if text]
     if host.asks:

@@ -13,7 +13,7 @@ from nftrtsp.draft.leases import Lease
 _ESTABLISHED = 3  # linux/netfilter/nf_conntrack_tcp.h
 
 
-class Host(msgspec.Struct, frozen=True):
+class LanHost(msgspec.Struct, frozen=True):
     """One host. ``asks`` is the RTSP server it has a connection to now; texts are empty where not known."""
 
     address: IPv4Address
@@ -29,7 +29,7 @@ def join(
     leases: Mapping[IPv4Address, Lease],
     networks: Sequence[IPv4Network],
     uplinks: frozenset[IPv4Address],
-) -> list[Host]:
+) -> list[LanHost]:
     """Return what is known of each host that the router has met; a lease alone is no meeting."""
     asks = {
         IPv4Address(flow.orig.src): str(IPv4Address(flow.orig.dst))
@@ -38,7 +38,7 @@ def join(
     }
     nobody = Lease(IPv4Address(0))
     return [
-        Host(
+        LanHost(
             address,
             neighbours.get(address, ""),
             leases.get(address, nobody).name,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import AF_INET, IPPROTO_TCP
-from nftrtsp.draft.host import Host, join
+from nftrtsp.draft.host import LanHost, join
 from nftrtsp.draft.leases import read as read_leases
 from nftrtsp.errors import NftrtspError
 from nftrtsp.netlink import links
@@ -28,7 +28,7 @@ def survey(
     ports: Iterable[int],
     *,
     root: Path = Path("/"),
-) -> list[Host]:
+) -> list[LanHost]:
     """Return the hosts of ``networks`` behind the interfaces ``lan``, in the order of their addresses.
 
     ``uplinks`` are the router's addresses on the IPTV interface, ``ports`` the TCP ports of RTSP servers.

@@ -145,7 +145,7 @@ def _sound_length(file: BinaryIO) -> int:
     return end
 
 
-class Stream(msgspec.Struct, frozen=True):
+class RecordedStream(msgspec.Struct, frozen=True):
     """A place where a reader may begin: its offset, and its time in seconds since the beginning."""
 
     offset: int
@@ -182,7 +182,7 @@ class Recording:
         for offset, time_ in starts:
             at += _step(time_ - before, 1.5 * _STREAM)
             before = time_
-            streams.append(Stream(offset, at))
+            streams.append(RecordedStream(offset, at))
         self.streams = tuple(streams)
         #: How long it is, in seconds of its own clock.
         self.length = max((at for at, _ in self.read(len(streams) - 1)), default=streams[-1].at)

@@ -56,7 +56,7 @@ class HelperStream:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._joined: publish.Subscription | None = None
+        self._joined: publish.HelperSubscription | None = None
         self._try_at = 0.0
         self._why = ""
         self._passed_over = 0
@@ -96,7 +96,7 @@ class HelperStream:
             return []
         self._try_at = now + RETRY
         try:
-            self._joined = publish.Subscription(self._path)
+            self._joined = publish.HelperSubscription(self._path)
         except PrivilegeError as error:
             return self._left(str(error))
         except OSError:

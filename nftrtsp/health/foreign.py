@@ -23,7 +23,7 @@ _VERDICTS = {"accept", "drop", "return", "jump", "goto", *_ENDS}
 _L4 = {"1": "icmp", "2": "igmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp"}
 
 
-class Packet(msgspec.Struct, frozen=True):
+class Probe(msgspec.Struct, frozen=True):
     """A packet that matters to us. None is: may be anything."""
 
     title: str
@@ -38,7 +38,7 @@ class Packet(msgspec.Struct, frozen=True):
     dport: int | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Ruling(msgspec.Struct, frozen=True):
     """Where a packet's way through a chain ends: ``accept``, ``drop`` or, at its end, nothing."""
 
     word: str = ""
@@ -46,36 +46,36 @@ class Verdict(msgspec.Struct, frozen=True):
     certain: bool = True
 
 
-def walk(chain: str, policy: str, packet: Packet, rules: Rules) -> Verdict:
+def walk(chain: str, policy: str, packet: Probe, rules: Rules) -> Ruling:
     """Return what the base chain does with ``packet``; ``rules`` lists the rules of a chain by its name."""
     end = _walk(chain, packet, rules, 0)
     if end.word in ("", "return"):
-        return Verdict(policy, f"policy {policy}", end.certain)
+        return Ruling(policy, f"policy {policy}", end.certain)
     return end
 
 
-def _walk(chain: str, packet: Packet, rules: Rules, depth: int) -> Verdict:
+def _walk(chain: str, packet: Probe, rules: Rules, depth: int) -> Ruling:
     certain = True
     for rule in rules(chain) if depth < _DEPTH else ():
         matches, word, target = read(rule, packet)
         if matches is False or not word:
             continue
-        end = Verdict(word, rule)
+        end = Ruling(word, rule)
         if word in ("jump", "goto"):
             end = _walk(target, packet, rules, depth + 1)
             if end.word in ("", "return"):
                 certain &= end.certain
                 if word == "goto":
-                    return Verdict("", "", certain and matches is True)
+                    return Ruling("", "", certain and matches is True)
                 continue
         if matches is True:
-            return Verdict(end.word, end.rule, certain and end.certain)
+            return Ruling(end.word, end.rule, certain and end.certain)
         if end.word != "drop":
             certain = False  # it may have been accepted here
-    return Verdict("", "", certain)
+    return Ruling("", "", certain)
 
 
-def read(rule: str, packet: Packet) -> tuple[bool | None, str, str]:
+def read(rule: str, packet: Probe) -> tuple[bool | None, str, str]:
     """Return whether ``rule`` matches ``packet`` (None: unknown), its verdict, and where it jumps to."""
     rule = re.sub(r' comment "[^"]*"', "", rule)
     words = _WORD.findall(rule)
@@ -113,7 +113,7 @@ def _skip_counter(words: list[str]) -> None:
         del words[:4]
 
 
-def _after_log(rule: str, matches: bool | None, packet: Packet) -> tuple[bool | None, str, str]:
+def _after_log(rule: str, matches: bool | None, packet: Probe) -> tuple[bool | None, str, str]:
     """Go on behind a log statement, whose options end with the verdict or the rule."""
     match = re.search(r"\b(accept|drop|return|reject|jump|goto)\b(?=[^\"]*$).*", rule)
     if match is None:
@@ -122,7 +122,7 @@ def _after_log(rule: str, matches: bool | None, packet: Packet) -> tuple[bool | 
     return matches, word, target
 
 
-def _condition(word: str, words: list[str], packet: Packet) -> tuple[bool | None, tuple[str, str] | None]:
+def _condition(word: str, words: list[str], packet: Probe) -> tuple[bool | None, tuple[str, str] | None]:
     """Read one match expression; return its answer, and the verdict if it is a verdict map."""
     name = word
     if word in ("ct", "meta", "ip", "tcp", "udp", "th", "ip6", "icmp", "icmpv6", "fib") and words:
@@ -151,7 +151,7 @@ def _values(words: list[str]) -> list[str]:
     return values
 
 
-def _verdict_map(name: str, words: list[str], packet: Packet) -> tuple[bool | None, tuple[str, str] | None]:
+def _verdict_map(name: str, words: list[str], packet: Probe) -> tuple[bool | None, tuple[str, str] | None]:
     del words[:1]
     if words[:1] != ["{"]:
         return None, ("accept", "")  # a named map: it may do anything
@@ -170,14 +170,14 @@ def _verdict_map(name: str, words: list[str], packet: Packet) -> tuple[bool | No
     return (False if certain else None), ("accept", "")
 
 
-def _any(name: str, values: Sequence[str], packet: Packet) -> bool | None:
+def _any(name: str, values: Sequence[str], packet: Probe) -> bool | None:
     answers = [_one(name, value, packet) for value in values]
     if True in answers:
         return True
     return None if None in answers or not answers else False
 
 
-def _one(name: str, value: str, packet: Packet) -> bool | None:
+def _one(name: str, value: str, packet: Probe) -> bool | None:
     value = value.strip('"')
     if value.startswith("@"):
         return None
@@ -220,7 +220,7 @@ def _address(network: IPv4Network | None, value: str) -> bool | None:
     return None if network.overlaps(wanted) else False
 
 
-def _port(name: str, value: str, packet: Packet) -> bool | None:
+def _port(name: str, value: str, packet: Probe) -> bool | None:
     proto, _, field = name.partition(" ")
     if proto in ("tcp", "udp") and proto != packet.l4proto:
         return False

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
-from nftrtsp.config import TABLE_FAMILY, TABLE_NAME, Config, HelperKind, Service
+from nftrtsp.config import TABLE_FAMILY, TABLE_NAME, Config, HelperKind, IptvService
 from nftrtsp.errors import KernelError
 from nftrtsp.health.facts import Drop
-from nftrtsp.health.foreign import Packet, walk
+from nftrtsp.health.foreign import Probe, walk
 from nftrtsp.ruleset.kernel import Nft
 
 _TABLE = re.compile(r"^table (\S+) (\S+) \{")
@@ -24,27 +24,27 @@ _VERDICT_MAP = re.compile(r"vmap @(\S+)")
 _IPV4 = ("ip", "inet")
 
 
-def packets(config: Config, kind: HelperKind) -> list[tuple[str, Packet]]:
+def packets(config: Config, kind: HelperKind) -> list[tuple[str, Probe]]:
     """Return the packets that our ruleset accepts and that others may drop, each with its hook."""
     iptv, lan = config.iptv.interface, config.lan.interfaces[0]
     network = config.lan.networks[0]
     box = IPv4Network(config.stb[0].address) if config.stb else network
-    film = Packet("films", iptv, lan, state="new", status="dnat", daddr=box)
+    film = Probe("films", iptv, lan, state="new", status="dnat", daddr=box)
     if kind.uses_ct_helper:
-        film = Packet("films", iptv, lan, state="related", daddr=box)
+        film = Probe("films", iptv, lan, state="related", daddr=box)
     found = [
-        ("forward", Packet("RTSP", lan, iptv, "tcp", saddr=box, dport=config.rtsp.ports[0])),
-        ("forward", Packet("RTSP", iptv, lan, "tcp", "established", daddr=box)),
+        ("forward", Probe("RTSP", lan, iptv, "tcp", saddr=box, dport=config.rtsp.ports[0])),
+        ("forward", Probe("RTSP", iptv, lan, "tcp", "established", daddr=box)),
         ("forward", film),
     ]
     if config.iptv.multicast:
-        found.append(("forward", Packet("live TV", iptv, lan, daddr=config.iptv.multicast[0])))
-    if Service.IGMP in config.iptv.services:
-        found.append(("input", Packet("IGMP", iptv, l4proto="igmp")))
-    if Service.DHCP in config.iptv.services:
-        found.append(("input", Packet("DHCP", iptv, sport=67, dport=68)))
-    if Service.RIP in config.iptv.services:
-        found.append(("input", Packet("RIP", iptv, sport=520, dport=520)))
+        found.append(("forward", Probe("live TV", iptv, lan, daddr=config.iptv.multicast[0])))
+    if IptvService.IGMP in config.iptv.services:
+        found.append(("input", Probe("IGMP", iptv, l4proto="igmp")))
+    if IptvService.DHCP in config.iptv.services:
+        found.append(("input", Probe("DHCP", iptv, sport=67, dport=68)))
+    if IptvService.RIP in config.iptv.services:
+        found.append(("input", Probe("RIP", iptv, sport=520, dport=520)))
     return found
 
 

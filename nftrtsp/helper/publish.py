@@ -5,7 +5,7 @@ line an event (:class:`nftrtsp.helper.note.Note`). A reader that does not read i
 it connects again and is greeted anew, so nothing that matters is lost. To one that lags, of a box that floods
 only so much is told as leaves room for the others (:mod:`nftrtsp.helper.backlog`); then how much was left
 out, and a new greeting where that was about ports. The socket is read nowhere but here, by
-:class:`Subscription` and :func:`ask`.
+:class:`HelperSubscription` and :func:`ask`.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Publisher:
         reader.socket.close()
 
 
-class Subscription:
+class HelperSubscription:
     """One connection to a running helper; for loops that wait on several things.
 
     ``malformed`` counts the lines that are none, ``unknown`` those of kinds that only a newer helper knows;
@@ -297,7 +297,7 @@ def subscribe(
     """
     while not stop():
         try:
-            subscription = Subscription(path)
+            subscription = HelperSubscription(path)
         except OSError:
             time.sleep(retry)
             continue
@@ -323,7 +323,7 @@ def inquire(path: Path | None = None, *, timeout: float = 2.0) -> Answer:
     Raises :class:`PrivilegeError`.
     """
     try:
-        subscription = Subscription(path)
+        subscription = HelperSubscription(path)
     except OSError:
         return Answer()
     try:

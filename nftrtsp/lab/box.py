@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from nftrtsp.lab import dialogue, program, registry
-from nftrtsp.lab.dialogue import Frame, Message
+from nftrtsp.lab.dialogue import Frame, LabMessage
 from nftrtsp.lab.registry import Record
 from nftrtsp.lab.transport_stream import Tally
 from nftrtsp.netlink.socket import widen
@@ -112,10 +112,10 @@ class Listener:
                 self.reports += 1
 
 
-class Connection:
+class ControlConnection:
     """One control connection: requests go out, answers come back by their CSeq."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, box: Box) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, box: SetTopBox) -> None:
         self.reader = reader
         self.writer = writer
         self.box = box
@@ -123,17 +123,17 @@ class Connection:
         self.server_requests: list[str] = []  # what the server asked of us: ANNOUNCE
         self.channels: dict[int, Listener] = {}
         self.ended = False
-        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._waiting: dict[int, asyncio.Future[LabMessage]] = {}
         self._reading = asyncio.create_task(self._read())
         self._keeping: list[asyncio.Task[None]] = []
 
-    async def request(self, method: str, uri: str, headers: dict[str, str], wait: float) -> Message:
+    async def request(self, method: str, uri: str, headers: dict[str, str], wait: float) -> LabMessage:
         """Send a request and return its answer; raises TimeoutError and ConnectionError."""
         if self.ended:
             raise ConnectionError("the connection is closed")
         self.cseq += 1
         number = self.cseq
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[LabMessage] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         self.writer.write(dialogue.request(method, uri, {"CSeq": str(number), **headers}))
         try:
@@ -173,7 +173,7 @@ class Connection:
                 if not answer.done():
                     answer.set_exception(ConnectionError("the server closed the connection"))
 
-    def _take(self, message: Message | Frame) -> None:
+    def _take(self, message: LabMessage | Frame) -> None:
         if isinstance(message, Frame):
             listener = self.channels.get(message.channel)
             if listener:
@@ -187,11 +187,11 @@ class Connection:
             self.writer.write(dialogue.response(200, {"CSeq": str(message.cseq)}))
 
 
-class Box:
+class SetTopBox:
     """The set-top box and the commands it obeys."""
 
     def __init__(self, _record: Record) -> None:
-        self.connections: dict[str, Connection] = {}
+        self.connections: dict[str, ControlConnection] = {}
         self.listeners: dict[str, Listener] = {}
         self._wait = 10 * registry.patience()
 
@@ -226,7 +226,7 @@ class Box:
         except (OSError, TimeoutError):  # its text would name errno and a tuple
             raise ConnectionError(f"no connection to {command['server']}:{command['port']}") from None
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.connections[command["connection"]] = Connection(reader, writer, self)
+        self.connections[command["connection"]] = ControlConnection(reader, writer, self)
         return {"port": writer.get_extra_info("sockname")[1]}
 
     async def _do_listen(self, command: Command) -> dict[str, Any]:
@@ -286,7 +286,7 @@ class Box:
 
 def main() -> None:
     """Run a set-top box of the lab this process stands in."""
-    program.run(lambda record: Box(record).run())
+    program.run(lambda record: SetTopBox(record).run())
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from nftrtsp.lab import plain, registry
 from nftrtsp.lab.dialogue import REASONS
 from nftrtsp.lab.namespace import Host
 from nftrtsp.lab.network import Lab
-from nftrtsp.lab.player import Film, Player, ProviderControl
-from nftrtsp.lab.showing import Outcome, Shown
+from nftrtsp.lab.player import PlayedFilm, Player, ProviderControl
+from nftrtsp.lab.showing import FilmOutcome, Shown
 from nftrtsp.lab.telling import Telling
 from nftrtsp.terminal import WARNING
 
@@ -31,7 +31,7 @@ _SCREEN = 10.0  # seconds that the films wait for the dashboard, so that it sees
 _RATES_EVERY = 2.0
 
 
-def play(telling: Telling, *, seconds: float, dashboard: bool, stbs: int = 3) -> Outcome:
+def play(telling: Telling, *, seconds: float, dashboard: bool, stbs: int = 3) -> FilmOutcome:
     """Play the demo in a lab of its own; ``seconds`` is the length of the films that arrive."""
     telling.introduce()
     with Lab.build(stbs=stbs) as lab, lab.provider() as provider:
@@ -43,7 +43,7 @@ def play(telling: Telling, *, seconds: float, dashboard: bool, stbs: int = 3) ->
         with_us = _with(lab, provider, telling, seconds, dashboard)
         if plain.text(lab.router) != before:
             raise LabError("the plain router's own table was changed", place="demo")
-    outcome = Outcome(without, with_us)
+    outcome = FilmOutcome(without, with_us)
     telling.summary(outcome, gone=lab.id not in [record.id for record in registry.labs()])
     return outcome
 
@@ -158,7 +158,7 @@ class Evening:
         self.provider = provider
         self.seconds = seconds
         self._players = [stb.player() for stb in lab.stbs]
-        self._films: dict[int, Film] = {}
+        self._films: dict[int, PlayedFilm] = {}
         self._paused: set[int] = set()
         self._counted: dict[int, tuple[float, int]] = {}
         self._results: dict[int, Shown] = {}
@@ -242,7 +242,7 @@ class Evening:
         except NftrtspError as error:
             self._trouble.append(error)
 
-    def _watch(self, index: int, film: Film) -> None:
+    def _watch(self, index: int, film: PlayedFilm) -> None:
         whole = self.seconds
         match index % 3:
             case 1:
@@ -261,6 +261,6 @@ class Evening:
                 self._late.wait(whole)
 
 
-def _result(provider: ProviderControl, stb: Host, port: int, film: Film) -> Shown:
+def _result(provider: ProviderControl, stb: Host, port: int, film: PlayedFilm) -> Shown:
     report = film.teardown()
     return Shown(stb, port, provider.sent(film), report)

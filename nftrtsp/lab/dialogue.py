@@ -24,7 +24,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class LabMessage:
     """A request or a response; header names are in lower case."""
 
     first: str
@@ -68,7 +68,7 @@ class Frame:
     data: bytes
 
 
-async def read(reader: asyncio.StreamReader) -> Message | Frame:
+async def read(reader: asyncio.StreamReader) -> LabMessage | Frame:
     """Read the next message or frame; raises IncompleteReadError at the end of the connection."""
     first = await reader.readexactly(1)
     while first in b"\r\n":
@@ -84,7 +84,7 @@ async def read(reader: asyncio.StreamReader) -> Message | Frame:
         headers[name.strip().lower()] = value.strip()
     length = headers.get("content-length", "0")
     body = await reader.readexactly(int(length) if length.isdigit() else 0)
-    return Message(lines[0], headers, body.decode("latin-1"))
+    return LabMessage(lines[0], headers, body.decode("latin-1"))
 
 
 def request(method: str, uri: str, headers: Mapping[str, str], body: str = "") -> bytes:

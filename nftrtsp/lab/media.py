@@ -19,7 +19,7 @@ _SEND_BUFFER = 4 << 20
 
 
 @dataclass(slots=True)
-class Film:
+class Sending:
     """One session's film on its way to ``peer``, from ``servers`` in turn.
 
     ``interleave`` sends inside TCP where it is set; else datagrams go to ``peer``, with RTP headers and RTCP
@@ -167,7 +167,7 @@ class Film:
         return True
 
 
-async def send(films: Callable[[], list[Film]]) -> None:
+async def send(films: Callable[[], list[Sending]]) -> None:
     """Give each film its tick, for ever."""
     while True:
         for film in films():

@@ -39,7 +39,7 @@ Heard = Record | note.Line | publish.Bye
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Said:
     """One line of the story: seconds since its begin, who, what in one word, and the rest."""
 
     time: float
@@ -90,7 +90,7 @@ class Narrator:
             self._events.terminate()
             self._events.wait(5.0 * registry.patience())
 
-    def lines(self, wait: float) -> Iterator[Line]:
+    def lines(self, wait: float) -> Iterator[Said]:
         """Yield what is heard within ``wait`` seconds."""
         end = time.monotonic() + wait
         while (left := end - time.monotonic()) > 0:
@@ -124,13 +124,13 @@ class Narrator:
                 if "flow" in record or "expectation" in record:  # the rest is the helper's, heard from itself
                     self._heard.put(record)
 
-    def _tell(self, heard: Heard) -> Line | None:
+    def _tell(self, heard: Heard) -> Said | None:
         """Return the line for what was heard, None for what a newcomer need not see."""
         if isinstance(heard, Note):
             words = self._words(heard, heard.stb or "")
             by_router = isinstance(heard, WayOpen | WayRefused | WayClosed)
             who = "router" if by_router else self._name(heard.stb or "")
-            return None if words is None else Line(self._clock(heard.time), who, *words)
+            return None if words is None else Said(self._clock(heard.time), who, *words)
         if not isinstance(heard, dict):
             return None
         event = str(heard.get("event"))
@@ -165,7 +165,7 @@ class Narrator:
                 return "ends", "TEARDOWN"
         return None
 
-    def _tell_flow(self, event: str, record: Mapping[str, Any]) -> Line | None:
+    def _tell_flow(self, event: str, record: Mapping[str, Any]) -> Said | None:
         flow = record["flow"]
         if event != "new" or flow.get("role") != "media":
             return None
@@ -173,18 +173,18 @@ class Narrator:
         source = figures.endpoint(flow["orig"]["src"], flow["orig"]["sport"])
         first = self.first(box)  # as the box itself measured it
         after = "" if first is None else f" after {figures.latency(first)}"
-        return Line(
+        return Said(
             self._clock(record.get("time")), self._name(box), "gets", f"the film from {source}{after}"
         )
 
-    def _tell_expectation(self, event: str, record: Mapping[str, Any]) -> Line | None:
+    def _tell_expectation(self, event: str, record: Mapping[str, Any]) -> Said | None:
         expected = record["expectation"]
         if event != "expect-new" or self.kind:
             return None  # a running helper tells of its own
         source = "any source" if expected.get("any_source") else f"{expected['tuple']['src']} only"
         box = str(expected.get("stb"))
         port = expected["tuple"]["dport"]
-        return Line(self._clock(record.get("time")), "router", "opens", f"UDP {port} to {box}, {source}")
+        return Said(self._clock(record.get("time")), "router", "opens", f"UDP {port} to {box}, {source}")
 
     def _name(self, box: str) -> str:
         return self._names.get(box, box)

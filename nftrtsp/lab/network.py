@@ -79,7 +79,7 @@ class Router(Namespace):
         return self.run(["nftrtsp", *words], check=check)
 
 
-class Stb(Host):
+class LabStb(Host):
     """A set-top box."""
 
     def player(self) -> Player:
@@ -105,7 +105,7 @@ class Lab(Home):
         self.router = Router(self, record.router)
         self.isp = Namespace(self, record.isp)
         self.stbs = [
-            Stb(self, name, address, stb_title(index)) for index, (name, address) in enumerate(record.stbs)
+            LabStb(self, name, address, stb_title(index)) for index, (name, address) in enumerate(record.stbs)
         ]
         self._lock: int | None = None
         self._guardian: subprocess.Popen[bytes] | None = None

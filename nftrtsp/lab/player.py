@@ -39,7 +39,7 @@ _DRAIN = 0.3  # seconds after TEARDOWN in which datagrams still on the way arriv
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class LabResponse:
     """An RTSP response; ``headers`` have lower-case names, ``took`` is in seconds."""
 
     status: int
@@ -161,7 +161,7 @@ class Player:
         connection: str = "main",
         film: str = "",
         wait: float | None = None,
-    ) -> Response:
+    ) -> LabResponse:
         """Send one RTSP request on an open connection and return the answer; ``wait`` is in seconds."""
         answer = self.tell(
             "request",
@@ -172,7 +172,7 @@ class Player:
             film=film,
             wait=wait,
         )
-        return Response(answer["status"], answer["headers"], answer["body"], answer["took"])
+        return LabResponse(answer["status"], answer["headers"], answer["body"], answer["took"])
 
     def send(
         self, data: bytes, *, pieces: list[int] | None = None, pause: float = 0.0, connection: str = "main"
@@ -180,9 +180,9 @@ class Player:
         """Send raw bytes on an open connection, cut into ``pieces`` with ``pause`` seconds between them."""
         self.tell("send", connection=connection, data=data.hex(), pieces=pieces or [], pause=pause)
 
-    def listen(self, port: int, *, rtcp_port: int | None = None, number: int | None = None) -> Film:
+    def listen(self, port: int, *, rtcp_port: int | None = None, number: int | None = None) -> PlayedFilm:
         """Bind UDP ports and count what comes there, without asking anybody for it."""
-        film = Film(self, number)
+        film = PlayedFilm(self, number)
         self.tell("listen", film=film.name, number=film.number, port=port, rtcp_port=rtcp_port)
         return film
 
@@ -197,14 +197,14 @@ class Player:
         headers: Mapping[str, str] | None = None,
         play: bool = True,
         **behaviour: object,
-    ) -> Film:
+    ) -> PlayedFilm:
         """Ask for a film and begin to play it: OPTIONS, DESCRIBE, SETUP and, unless told not to, PLAY.
 
         ``behaviour`` are fields of :class:`nftrtsp.lab.behaviour.Behaviour`. A ``connection`` must be open
         (:meth:`connect`); without one, a fresh one is opened, and closed by :meth:`Film.teardown`. The
         ``headers`` go with SETUP. Raises :class:`LabError` if the server refuses or does not answer.
         """
-        film = Film(self, None)
+        film = PlayedFilm(self, None)
         film.connection = connection or f"connection of {film.name}"
         film.opens = connection is None
         if connection is None:
@@ -239,7 +239,7 @@ class Player:
             waiting.put({"error": "its program ended"})
 
 
-class Film:
+class PlayedFilm:
     """One film that a set-top box asked for: a session, and what came of it."""
 
     def __init__(self, player: Player, number: int | None) -> None:
@@ -250,9 +250,9 @@ class Film:
         self.opens = False
         self.uri = ""
         self.session = ""
-        self.setup_response: Response | None = None
+        self.setup_response: LabResponse | None = None
 
-    def describe(self) -> Response:
+    def describe(self) -> LabResponse:
         """OPTIONS and DESCRIBE; follows a redirect, and uses the URI that the description names."""
         self._expect("OPTIONS", self.uri)
         answer = self.player.request("DESCRIBE", self.uri, connection=self.connection)
@@ -267,7 +267,7 @@ class Film:
         self.uri = answer.headers.get("content-base", self.uri)
         return answer
 
-    def setup(self, transport: str, port: int, headers: Mapping[str, str]) -> Response:
+    def setup(self, transport: str, port: int, headers: Mapping[str, str]) -> LabResponse:
         """Listen, then SETUP; raises :class:`LabError` if it is refused."""
         text = transport.format(port=port, next=port + 1)
         words: dict[str, Any] = {"film": self.name, "number": self.number}
@@ -289,21 +289,21 @@ class Film:
         self.session = answer.session
         return answer
 
-    def play(self, npt: float | None = None) -> Response:
+    def play(self, npt: float | None = None) -> LabResponse:
         """PLAY: begin, go on, or seek to ``npt`` seconds."""
         span = {} if npt is None else {"Range": f"npt={npt:.3f}-"}
         return self._expect("PLAY", self.uri, {"Session": self.session, **span})
 
-    def pause(self) -> Response:
+    def pause(self) -> LabResponse:
         """PAUSE; the server is silent when it has answered."""
         return self._expect("PAUSE", self.uri, {"Session": self.session})
 
-    def seek(self, npt: float) -> Response:
+    def seek(self, npt: float) -> LabResponse:
         """PAUSE, then PLAY from ``npt`` seconds, as a set-top box does."""
         self.pause()
         return self.play(npt)
 
-    def keep_alive(self, every: float | None = None) -> Response:
+    def keep_alive(self, every: float | None = None) -> LabResponse:
         """GET_PARAMETER once, and then every so many seconds where ``every`` says so."""
         answer = self._expect("GET_PARAMETER", self.uri, {"Session": self.session})
         if every:
@@ -342,7 +342,7 @@ class Film:
             time.sleep(0.02)
         return report
 
-    def _expect(self, method: str, uri: str, headers: Mapping[str, str] | None = None) -> Response:
+    def _expect(self, method: str, uri: str, headers: Mapping[str, str] | None = None) -> LabResponse:
         answer = self.player.request(method, uri, headers, connection=self.connection, film=self.name)
         if answer.status != 200:
             raise LabError(f"{method} was answered with {answer.status}", place="lab")
@@ -398,7 +398,7 @@ class ProviderControl:
         """Return all films since the provider started, those that ended too."""
         return [Sent(**record) for record in self.ask("sessions")["sessions"]]
 
-    def sent(self, film: Film) -> Sent:
+    def sent(self, film: PlayedFilm) -> Sent:
         """Return what was sent of ``film``."""
         for sent in self.sessions():
             if sent.session == film.session:

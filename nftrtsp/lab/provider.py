@@ -22,8 +22,8 @@ from typing import Any
 
 from nftrtsp.lab import behaviour, dialogue, media
 from nftrtsp.lab.behaviour import Behaviour
-from nftrtsp.lab.dialogue import Message
-from nftrtsp.lab.media import Film
+from nftrtsp.lab.dialogue import LabMessage
+from nftrtsp.lab.media import Sending
 from nftrtsp.lab.registry import Record
 from nftrtsp.lab.transport_stream import Writer
 
@@ -34,7 +34,7 @@ _LOGGED = 2000
 _INTERLEAVED_BACKLOG = 1 << 20  # bytes that may wait in one control connection before the film pauses
 
 
-class Connection:
+class ClientConnection:
     """One control connection of a set-top box."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Connection:
         self.writer = writer
         self.peer: tuple[str, int] = writer.get_extra_info("peername")
         self.server: tuple[str, int] = writer.get_extra_info("sockname")
-        self.films: dict[str, Film] = {}
+        self.films: dict[str, Sending] = {}
         self.used: dict[str, float] = {}  # session -> when it was last asked for something
         self._cseq = itertools.count(1)
 
@@ -54,7 +54,7 @@ class Connection:
         try:
             while True:
                 message = await dialogue.read(self.reader)
-                if isinstance(message, Message) and not message.is_response:
+                if isinstance(message, LabMessage) and not message.is_response:
                     self.provider.note(self, message)
                     self.writer.write(self.answer(message))
                     await self.writer.drain()
@@ -65,7 +65,7 @@ class Connection:
                 asyncio.get_running_loop().call_later(film.behaviour.linger, film.close)
             self.writer.close()
 
-    def answer(self, request: Message) -> bytes:
+    def answer(self, request: LabMessage) -> bytes:
         """Return the response to ``request``, after doing what it asks."""
         try:
             number, how = behaviour.of_uri(request.uri, self.provider.behaviour)
@@ -86,10 +86,10 @@ class Connection:
         status, headers, body = method(request, number, how) if method else (405, {"Allow": _PUBLIC}, "")
         return dialogue.response(status, {"CSeq": str(request.cseq), **headers}, body)
 
-    def _options(self, _request: Message, _number: int, _how: Behaviour) -> Answer:
+    def _options(self, _request: LabMessage, _number: int, _how: Behaviour) -> Answer:
         return 200, {"Public": _PUBLIC}, ""
 
-    def _describe(self, request: Message, number: int, how: Behaviour) -> Answer:
+    def _describe(self, request: LabMessage, number: int, how: Behaviour) -> Answer:
         if how.redirect and self.server[0] == self.provider.record.rtsp_servers[0]:
             other = self.provider.record.rtsp_servers[1]
             location = request.uri.replace(self.server[0], other).replace("redirect=1", "redirect=0")
@@ -106,7 +106,7 @@ class Connection:
         )
         return 200, {"Content-Type": "application/sdp", "Content-Base": uri}, body
 
-    def _setup(self, request: Message, number: int, how: Behaviour) -> Answer:
+    def _setup(self, request: LabMessage, number: int, how: Behaviour) -> Answer:
         if how.setup_status != 200:
             return how.setup_status, {}, ""
         chosen = choose_transport(request.headers.get("transport", ""))
@@ -133,10 +133,12 @@ class Connection:
             film.tick()
         return 200, {"Session": f"{session};timeout={how.timeout}", "Transport": text}, ""
 
-    def _film(self, session: str, number: int, how: Behaviour, protocol: str, asked: dict[str, str]) -> Film:
+    def _film(
+        self, session: str, number: int, how: Behaviour, protocol: str, asked: dict[str, str]
+    ) -> Sending:
         ports = asked.get("client_port") or asked.get("destination", "").partition(":")[2]
         first, _, last = ports.replace("/", "-").partition("-")
-        film = Film(
+        film = Sending(
             session=session,
             peer=(self.peer[0], int(first or 0)),
             servers=self.provider.media_servers(how, self.server[0]),
@@ -156,7 +158,7 @@ class Connection:
         self.writer.write(dialogue.frame(channel, data))
         return True
 
-    def _play(self, request: Message, _number: int, how: Behaviour) -> Answer:
+    def _play(self, request: LabMessage, _number: int, how: Behaviour) -> Answer:
         film = self._session(request)
         if film is None:
             return 454, {}, ""
@@ -171,26 +173,26 @@ class Connection:
         start = request.headers.get("range", "npt=0.000-")
         return 200, {"Session": film.session, "Range": start, "Scale": "1.0"}, ""
 
-    def _announce(self, uri: str, film: Film) -> None:
+    def _announce(self, uri: str, film: Sending) -> None:
         film.pause()
         headers = {"CSeq": str(next(self._cseq)), "Session": film.session, "Notice": "2101 End-of-Stream"}
         with contextlib.suppress(OSError):
             self.writer.write(dialogue.request("ANNOUNCE", uri, headers))
 
-    def _pause(self, request: Message, _number: int, _how: Behaviour) -> Answer:
+    def _pause(self, request: LabMessage, _number: int, _how: Behaviour) -> Answer:
         film = self._session(request)
         if film is None:
             return 454, {}, ""
         film.pause()
         return 200, {"Session": film.session}, ""
 
-    def _keep_alive(self, request: Message, _number: int, _how: Behaviour) -> Answer:
+    def _keep_alive(self, request: LabMessage, _number: int, _how: Behaviour) -> Answer:
         film = self._session(request)
         if film is None and "session" in request.headers:
             return 454, {}, ""
         return 200, {"Session": film.session} if film else {}, ""
 
-    def _teardown(self, request: Message, _number: int, _how: Behaviour) -> Answer:
+    def _teardown(self, request: LabMessage, _number: int, _how: Behaviour) -> Answer:
         film = self._session(request)
         if film is None:
             return 454, {}, ""
@@ -198,7 +200,7 @@ class Connection:
         del self.films[film.session]
         return 200, {"Session": film.session}, ""
 
-    def _session(self, request: Message) -> Film | None:
+    def _session(self, request: LabMessage) -> Sending | None:
         session = request.headers.get("session", "").partition(";")[0].strip()
         if session in self.used:
             self.used[session] = time.monotonic()
@@ -222,8 +224,8 @@ class Provider:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.behaviour = Behaviour()
-        self.films: dict[str, Film] = {}
-        self.connections: set[Connection] = set()
+        self.films: dict[str, Sending] = {}
+        self.connections: set[ClientConnection] = set()
         self.requests: deque[dict[str, Any]] = deque(maxlen=_LOGGED)
         self._turn = itertools.count()
 
@@ -235,7 +237,7 @@ class Provider:
         turn = next(self._turn) % len(servers)
         return servers[turn:] + servers[:turn]
 
-    def note(self, connection: Connection, request: Message) -> None:
+    def note(self, connection: ClientConnection, request: LabMessage) -> None:
         """Remember a request as it arrived, for tests of what routers rewrite."""
         self.requests.append(
             {
@@ -252,7 +254,7 @@ class Provider:
         """Serve one control connection."""
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(self, reader, writer)
+        connection = ClientConnection(self, reader, writer)
         self.connections.add(connection)
         try:
             await connection.serve()

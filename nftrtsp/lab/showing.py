@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from nftrtsp import figures
 from nftrtsp.errors import NftrtspError
 from nftrtsp.lab.namespace import Host
-from nftrtsp.lab.network import Lab, Stb
-from nftrtsp.lab.player import Film, Report, Sent
+from nftrtsp.lab.network import Lab, LabStb
+from nftrtsp.lab.player import PlayedFilm, Report, Sent
 
 ENOUGH = 0.999
 _FIRST_PORT = 20000
@@ -38,7 +38,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FilmOutcome:
     """Both parts of the demo: the films without nftrtsp, and with it."""
 
     without: list[Shown]
@@ -53,7 +53,7 @@ class Outcome:
 
 def play(
     lab: Lab,
-    boxes: Sequence[Stb],
+    boxes: Sequence[LabStb],
     films: int,
     seconds: float,
     *,
@@ -140,7 +140,7 @@ def _row(result: Shown) -> tuple[str, ...]:
     )
 
 
-def _watch(film: Film, seconds: float, pause: bool) -> Report:
+def _watch(film: PlayedFilm, seconds: float, pause: bool) -> Report:
     film.keep_alive(every=20.0)
     if pause:
         time.sleep(0.4 * seconds)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from nftrtsp import figures
 from nftrtsp.lab.network import IPTV_LINK, IPTV_ROUTER, Lab
-from nftrtsp.lab.showing import ENOUGH, Outcome, Shown, percent
+from nftrtsp.lab.showing import ENOUGH, FilmOutcome, Shown, percent
 from nftrtsp.terminal import TERMINAL, USUAL, Channel
 
 _STYLES = {
@@ -109,7 +109,7 @@ class Telling:
         self._print("   [dim]The dashboard opens; it closes when the films end, or with q.[/]")
         return screen.show(lab.router.popen_nftrtsp, ("monitor",), done)
 
-    def summary(self, outcome: Outcome, *, gone: bool) -> None:
+    def summary(self, outcome: FilmOutcome, *, gone: bool) -> None:
         """The table at the end, and the verdict."""
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for heading in ("set-top box", "film from"):
@@ -149,7 +149,7 @@ def _row(result: Shown, before: Shown) -> list[str]:
     ]
 
 
-def _verdict(outcome: Outcome) -> list[str]:
+def _verdict(outcome: FilmOutcome) -> list[str]:
     boxes = len(outcome.with_us)
     if outcome.good:
         return [f"[bold green]OK[/]: without nftrtsp no film arrived; with it all {boxes} did."]

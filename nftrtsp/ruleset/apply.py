@@ -24,7 +24,7 @@ from nftrtsp.ruleset.kernel import Nft
 from nftrtsp.ruleset.listing import read_table
 from nftrtsp.ruleset.model import Table
 from nftrtsp.ruleset.scratch import canonical_listing
-from nftrtsp.ruleset.trial import State, Trial
+from nftrtsp.ruleset.trial import Trial, TrialState
 
 LAST = "last.json"
 ORIGIN = "origin.nft"
@@ -113,18 +113,18 @@ def _change(nft: Nft, wanted: Wanted, now: Plan, confirm_within: int | None) -> 
     change = _describe(wanted, now, confirm_within)
     listing = lifeline.landmark(nft.list_table(stateless=True))
     trial.stage(change, _files(wanted, now, before, listing, change))
-    trial.drop(State.REVERTED)
+    trial.drop(TrialState.REVERTED)
     armed = ""
     if confirm_within is None:
-        trial.move(State.NEW, State.LOADING)
+        trial.move(TrialState.NEW, TrialState.LOADING)
     else:
-        folder = trial.move(State.NEW, State.ARMED)
+        folder = trial.move(TrialState.NEW, TrialState.ARMED)
         try:
             armed = lifeline.arm(folder, change.id, confirm_within)
         except BaseException:
-            trial.drop(State.ARMED)
+            trial.drop(TrialState.ARMED)
             raise
-    state = State.LOADING if confirm_within is None else State.ARMED
+    state = TrialState.LOADING if confirm_within is None else TrialState.ARMED
     with _undisturbed():
         _load(nft, wanted, now.old, before, state)
         if confirm_within is None:
@@ -157,7 +157,7 @@ def _send(nft: Nft, old: Table | None, wanted: Table, before: Table | None) -> N
         nft.load(transition.replacement(transition.with_counters(wanted, before)))
 
 
-def _load(nft: Nft, wanted: Wanted, old: Table | None, before: Table | None, state: State) -> None:
+def _load(nft: Nft, wanted: Wanted, old: Table | None, before: Table | None, state: TrialState) -> None:
     """Load, list again and compare; whatever goes wrong, the old ruleset is there again at the end."""
     folder = trial.folder(state)
     try:
@@ -199,18 +199,18 @@ def recover() -> list[str]:
     if found is None:
         return []
     state, change = found
-    if state is State.CONFIRMED:
+    if state is TrialState.CONFIRMED:
         _promote()
         return ["finished keeping a ruleset that was confirmed"]
-    if state is State.LOADING:
-        trial.drop(State.LOADING)
+    if state is TrialState.LOADING:
+        trial.drop(TrialState.LOADING)
         return ["an earlier apply was interrupted; it left the old ruleset or the new one, whole"]
     if not change.of_this_boot:
-        trial.move(State.ARMED, State.REVERTED)
+        trial.move(TrialState.ARMED, TrialState.REVERTED)
         return ["the machine was booted before the last change was confirmed, so it is gone"]
     if change.left > 0:
         return []
-    lifeline.take(trial.folder(State.ARMED), change.id)
+    lifeline.take(trial.folder(TrialState.ARMED), change.id)
     return ["the last change was not confirmed in time; went back now"]
 
 
@@ -227,7 +227,7 @@ def confirm() -> Trial:
                 )
             raise StateError("nothing waits for a confirmation", remedy="see `nftrtsp status`")
         # Decided first, then disarmed: where it cannot be written, the way back is still taken.
-        lifeline.disarm(trial.move(State.ARMED, State.CONFIRMED))
+        lifeline.disarm(trial.move(TrialState.ARMED, TrialState.CONFIRMED))
         _promote()
         _note_last(found[1], "confirmed")
         return found[1]
@@ -240,8 +240,8 @@ def go_back() -> Trial | None:
         found = trial.find()
         if found is None:
             return None
-        lifeline.take(trial.folder(State.ARMED), found[1].id)
-        lifeline.disarm(trial.folder(State.REVERTED))
+        lifeline.take(trial.folder(TrialState.ARMED), found[1].id)
+        lifeline.disarm(trial.folder(TrialState.REVERTED))
         _note_last(found[1], "taken back")
         return found[1]
 
@@ -263,8 +263,8 @@ def remove(nft: Nft) -> bool:
         if there or origin:
             nft.load(origin or transition.replacement(None))
         if on_trial:  # its way back is armed until there is nothing to take back
-            lifeline.disarm(trial.folder(State.ARMED))
-            trial.drop(State.ARMED)
+            lifeline.disarm(trial.folder(TrialState.ARMED))
+            trial.drop(TrialState.ARMED)
         if origin is not None:
             (paths.state_dir() / ORIGIN).unlink(missing_ok=True)
         if there:
@@ -337,16 +337,16 @@ def _files(wanted: Wanted, now: Plan, before: Table | None, listing: str, change
 
 
 def _keep() -> None:
-    trial.move(State.LOADING, State.CONFIRMED)
+    trial.move(TrialState.LOADING, TrialState.CONFIRMED)
     _promote()
 
 
 def _promote() -> None:
     """Make what was confirmed the good ruleset. Idempotent: a killed process may have done the half of it."""
-    sealed = trial.folder(State.CONFIRMED) / trial.WANTED
+    sealed = trial.folder(TrialState.CONFIRMED) / trial.WANTED
     if sealed.exists():
         archive.promote(sealed)
-    trial.drop(State.CONFIRMED)
+    trial.drop(TrialState.CONFIRMED)
 
 
 def _keep_as_good(wanted: Wanted) -> bool:
@@ -360,7 +360,7 @@ def _keep_as_good(wanted: Wanted) -> bool:
     change = Trial(os.urandom(6).hex(), trial.boot_id(), time.time(), whoami(), wanted.kind, "")
     sealed = archive.seal(wanted.text, by=change.by, kind=wanted.kind)
     trial.stage(change, {trial.WANTED: sealed})
-    trial.move(State.NEW, State.LOADING)
+    trial.move(TrialState.NEW, TrialState.LOADING)
     _keep()
     return True
 

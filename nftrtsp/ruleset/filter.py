@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nftrtsp.config import Config, HelperKind, MarkBits, Policy, Service
+from nftrtsp.config import Config, HelperKind, IptvService, MarkBits, Policy
 from nftrtsp.ruleset import names
 from nftrtsp.ruleset.match import from_iptv, from_servers, to_iptv
 from nftrtsp.ruleset.model import Chain, Hook, Rule
@@ -11,10 +11,13 @@ from nftrtsp.ruleset.objects import asker_set
 _ALL_BITS = 0xFFFFFFFF
 #: What the router itself takes, and why.
 _SERVICES = {
-    Service.IGMP: ("ip protocol igmp", "Questions of the multicast router: who watches what."),
-    Service.ICMP: ("meta l4proto { icmp, icmpv6 }", "Ping and errors; for IPv6 also neighbour discovery."),
-    Service.DHCP: ("udp sport 67 udp dport 68", "The interface's address, where it comes by DHCP."),
-    Service.RIP: ("udp sport 520 udp dport 520", "Routes to the servers, announced by RIPv2."),
+    IptvService.IGMP: ("ip protocol igmp", "Questions of the multicast router: who watches what."),
+    IptvService.ICMP: (
+        "meta l4proto { icmp, icmpv6 }",
+        "Ping and errors; for IPv6 also neighbour discovery.",
+    ),
+    IptvService.DHCP: ("udp sport 67 udp dport 68", "The interface's address, where it comes by DHCP."),
+    IptvService.RIP: ("udp sport 520 udp dport 520", "Routes to the servers, announced by RIPv2."),
 }
 
 
@@ -148,7 +151,7 @@ def local_input(config: Config) -> Chain:
         ),
         Rule.named("input-errors", "ct state related meta l4proto { icmp, icmpv6 }", "accept"),
     ]
-    for service in Service:
+    for service in IptvService:
         if service in config.iptv.services:
             match, note = _SERVICES[service]
             rules.append(Rule.named(f"input-{service}", match, "accept", note=note))

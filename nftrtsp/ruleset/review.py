@@ -20,7 +20,7 @@ _WORD = re.compile(r'"[^"]*"|[{},]|[^\s{},]+')
 _COMMENT = re.compile(r' comment "[^"]*"$')
 
 
-class Line(msgspec.Struct, frozen=True):
+class PlanLine(msgspec.Struct, frozen=True):
     """One line: its sign, its text, and the parts of the text ``[start, end)`` that changed."""
 
     sign: str
@@ -28,13 +28,13 @@ class Line(msgspec.Struct, frozen=True):
     marks: tuple[tuple[int, int], ...] = ()
 
 
-def review(plan: Plan) -> Iterator[Line]:
+def review(plan: Plan) -> Iterator[PlanLine]:
     """Yield the lines of ``plan``, chain by chain; nothing where there is nothing to do."""
     chain = ""
     for change in plan.changes:
         if change.kind == "rule" and change.chain != chain:
             if not _announced(plan, change.chain):
-                yield Line(" ", f"  chain {change.chain}")
+                yield PlanLine(" ", f"  chain {change.chain}")
             chain = change.chain
         yield from _lines(change, new=_is_new(plan, change.chain))
 
@@ -48,38 +48,38 @@ def _is_new(plan: Plan, chain: str) -> bool:
     return plan.old is None or plan.old.chain(chain) is None
 
 
-def _lines(change: Change, *, new: bool) -> Iterator[Line]:
+def _lines(change: Change, *, new: bool) -> Iterator[PlanLine]:
     sign = SIGN[change.op]
     if change.kind == "rule":
         yield from _rule(change, sign, new=new)
         return
     title = f"{'' if change.kind == 'table' else '  '}{change.kind} {change.name}"
     if change.old and change.new:
-        yield Line(sign, title)
+        yield PlanLine(sign, title)
         yield from _pair(change.old, change.new, "      ")
     else:
         body = change.new or change.old
         shown = f"{title}  {body}" if body else title
-        yield Line(sign, shown)
-    yield from (Line("-", f"      {element}") for element in change.removed)
-    yield from (Line("+", f"      {element}") for element in change.added)
+        yield PlanLine(sign, shown)
+    yield from (PlanLine("-", f"      {element}") for element in change.removed)
+    yield from (PlanLine("+", f"      {element}") for element in change.added)
 
 
-def _rule(change: Change, sign: str, *, new: bool) -> Iterator[Line]:
+def _rule(change: Change, sign: str, *, new: bool) -> Iterator[PlanLine]:
     """Yield the lines of a rule; where it comes into a chain that is there, also its place."""
     title = f"    {change.name}"
     if change.op is Op.CHANGE:
-        yield Line(sign, f"{title}:")
+        yield PlanLine(sign, f"{title}:")
         yield from _pair(_statements(change.old), _statements(change.new), "      ")
     elif change.op is Op.MOVE:
         where = f"after {change.after}" if change.after else "to the start"
-        yield Line(sign, f"{title}: moved {where}")
+        yield PlanLine(sign, f"{title}: moved {where}")
     else:
         text = _statements(change.new or change.old)
         place = ""
         if change.op is Op.ADD and not new:
             place = f"   (after {change.after})" if change.after else "   (first)"
-        yield Line(sign, f"    {text}{place}" if text == change.name else f"{title}: {text}{place}")
+        yield PlanLine(sign, f"    {text}{place}" if text == change.name else f"{title}: {text}{place}")
 
 
 def _statements(rule: str) -> str:
@@ -87,7 +87,7 @@ def _statements(rule: str) -> str:
     return _COMMENT.sub("", rule)
 
 
-def _pair(old: str, new: str, indent: str) -> Iterator[Line]:
+def _pair(old: str, new: str, indent: str) -> Iterator[PlanLine]:
     """Yield the old and the new text, with what changed inside them."""
     before, after = list(_WORD.finditer(old)), list(_WORD.finditer(new))
     matcher = difflib.SequenceMatcher(None, [m[0] for m in before], [m[0] for m in after], autojunk=False)
@@ -97,8 +97,8 @@ def _pair(old: str, new: str, indent: str) -> Iterator[Line]:
             gone.append((before[a_from].start() + len(indent), before[a_to - 1].end() + len(indent)))
         if tag != "equal" and b_from < b_to:
             come.append((after[b_from].start() + len(indent), after[b_to - 1].end() + len(indent)))
-    yield Line("-", indent + old, tuple(gone))
-    yield Line("+", indent + new, tuple(come))
+    yield PlanLine("-", indent + old, tuple(gone))
+    yield PlanLine("+", indent + new, tuple(come))
 
 
 def consequences(plan: Plan) -> list[str]:
@@ -112,7 +112,7 @@ def consequences(plan: Plan) -> list[str]:
     return said
 
 
-def plain(line: Line) -> str:
+def plain(line: PlanLine) -> str:
     """Return the line without colours; marks stand below it as carets."""
     text = f"{line.sign} {line.text}".rstrip()
     if not line.marks:

@@ -28,7 +28,7 @@ from nftrtsp.ruleset import disk, ownership
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class State(StrEnum):
+class TrialState(StrEnum):
     """Where a change stands; the directory is called ``trial.`` and this."""
 
     NEW = "new"
@@ -74,7 +74,7 @@ SCRIPT = "back.sh"
 ID = "id"
 
 
-def folder(state: State) -> Path:
+def folder(state: TrialState) -> Path:
     """Return the directory of that state, there or not."""
     return paths.state_dir() / f"trial.{state}"
 
@@ -89,12 +89,12 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def find() -> tuple[State, Trial] | None:
+def find() -> tuple[TrialState, Trial] | None:
     """Return the change that is under way, if there is one (one that has been reverted is not).
 
     Raises :class:`StateError` where others than root (or this user) may have written what there is of it.
     """
-    for state in (State.CONFIRMED, State.ARMED, State.LOADING):
+    for state in (TrialState.CONFIRMED, TrialState.ARMED, TrialState.LOADING):
         if folder(state).is_dir():
             return state, _read(state)
     return None
@@ -102,12 +102,12 @@ def find() -> tuple[State, Trial] | None:
 
 def reverted() -> Trial | None:
     """Return the last change that was taken back, until the next one begins."""
-    return _read(State.REVERTED) if folder(State.REVERTED).is_dir() else None
+    return _read(TrialState.REVERTED) if folder(TrialState.REVERTED).is_dir() else None
 
 
 def stage(trial: Trial, files: dict[str, str]) -> None:
     """Write everything about a change to ``trial.new``, synced. Raises StateError, nothing changed."""
-    place = folder(State.NEW)
+    place = folder(TrialState.NEW)
     disk.make_folder(paths.state_dir())
     ownership.require(paths.state_dir())
     disk.remove_folder(place)
@@ -116,7 +116,7 @@ def stage(trial: Trial, files: dict[str, str]) -> None:
         disk.write(place / name, text)
 
 
-def move(old: State, new: State) -> Path:
+def move(old: TrialState, new: TrialState) -> Path:
     """Go from one state to the next, in one rename; return the new directory."""
     disk.remove_folder(folder(new))
     with disk.telling(folder(new)):
@@ -124,12 +124,12 @@ def move(old: State, new: State) -> Path:
     return folder(new)
 
 
-def drop(state: State) -> None:
+def drop(state: TrialState) -> None:
     """Forget a change: its directory goes."""
     disk.remove_folder(folder(state))
 
 
-def _read(state: State) -> Trial:
+def _read(state: TrialState) -> Trial:
     """Read what is known of a trial; of a damaged one nothing is, and it counts as long over."""
     ownership.require_folder(paths.state_dir(), folder(state))
     text = disk.read(folder(state) / META)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from nftrtsp.errors import LabError
 from nftrtsp.lab import registry
-from nftrtsp.lab.network import Stb
+from nftrtsp.lab.network import LabStb
 from nftrtsp.lab.transport_stream import Tally
 from nftrtsp.netlink.socket import widen
 from tests.attacks.network import SERVER, Network
@@ -64,7 +64,7 @@ class Viewer:
         self,
         network: Network,
         oracle: Oracle,
-        box: Stb,
+        box: LabStb,
         port: int,
         *,
         mbps: float = 0.3,
@@ -218,7 +218,7 @@ class Audience:
             one.join(60 * registry.patience())
         return self.films
 
-    def _watch(self, box: Stb, number: int, stretch: float, pause: float) -> None:
+    def _watch(self, box: LabStb, number: int, stretch: float, pause: float) -> None:
         for turn in itertools.count():
             if self._stop.is_set():
                 return
@@ -226,7 +226,7 @@ class Audience:
             port = self.first_port + number * 64 + 2 * (turn % 32)
             self.films.append(self._one(box, port, stretch, pause))
 
-    def _one(self, box: Stb, port: int, stretch: float, pause: float) -> Seen:
+    def _one(self, box: LabStb, port: int, stretch: float, pause: float) -> Seen:
         seen = Seen(box.address, port)
         try:
             with Viewer(self.network, self.oracle, box, port, mbps=self.mbps) as viewer:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from nftrtsp.lab import links, registry
 from nftrtsp.lab.namespace import Namespace, package_path
-from nftrtsp.lab.network import IPTV_LINK, LAN_LINK, Lab, Stb
+from nftrtsp.lab.network import IPTV_LINK, LAN_LINK, Lab, LabStb
 from nftrtsp.lab.player import ProviderControl
 from tests.attacks.wire import ROUTER_MAC
 
@@ -76,8 +76,8 @@ class Network:
 
     def __init__(self, lab: Lab, provider: ProviderControl, boxes: int, strangers: list[Namespace]) -> None:
         self.lab, self.provider = lab, provider
-        self.boxes: list[Stb] = lab.stbs[:boxes]
-        self.intruders: list[Stb] = lab.stbs[boxes:]
+        self.boxes: list[LabStb] = lab.stbs[:boxes]
+        self.intruders: list[LabStb] = lab.stbs[boxes:]
         self.strangers = strangers
         self.stranger_addresses = [str(_FIRST_STRANGER + number) for number in range(len(strangers))]
         self._macs = {

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nftrtsp.lab import registry
-from nftrtsp.lab.network import Stb
+from nftrtsp.lab.network import LabStb
 from tests.attacks.audience import Viewer
 from tests.attacks.network import LAN_ROUTER, ROUTER, SERVER, Attack
 from tests.attacks.packet import read, setup
@@ -320,7 +320,7 @@ def a_port_that_another_box_holds(scene: Scene) -> Outcome:
     return Outcome(figure, bool(both), beside)
 
 
-def _control(box: Stb) -> socket.socket:
+def _control(box: LabStb) -> socket.socket:
     return box.call(lambda: socket.create_connection((SERVER, 554), 5 * registry.patience()))
 
 
@@ -385,7 +385,7 @@ def honest_text_in_odd_segments(scene: Scene) -> Outcome:
     return Outcome(f"{len(opened)} of 2 honest SETUPs are heard", opened == [31100, 31110], beside)
 
 
-def _ambiguous(scene: Scene, intruder: Stb, kind: str, port: int) -> Attack:
+def _ambiguous(scene: Scene, intruder: LabStb, kind: str, port: int) -> Attack:
     attack = scene.network.attack(
         intruder,
         "ambiguous_text",

@@ -16,7 +16,7 @@ from typing import Any
 from nftrtsp.errors import NftrtspError
 from nftrtsp.helper import note
 from nftrtsp.helper.note import Hello, Line, WayOpen, WayRefused
-from nftrtsp.helper.publish import Subscription
+from nftrtsp.helper.publish import HelperSubscription
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import IPTV_LINK, LAN_LINK
 from tests.attacks.audience import NoFilmError, Seen, Viewer
@@ -129,7 +129,7 @@ class Helper:
         while not self._ended.is_set():
             with (
                 contextlib.suppress(OSError, NftrtspError),
-                contextlib.closing(Subscription(self.lab.run_dir / "helper.sock")) as subscription,
+                contextlib.closing(HelperSubscription(self.lab.run_dir / "helper.sock")) as subscription,
             ):
                 while not self._ended.is_set():
                     for event in subscription.receive(0.2):

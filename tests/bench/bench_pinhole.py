@@ -24,7 +24,7 @@ from typing import Any
 
 from nftrtsp.config import HelperKind, load
 from nftrtsp.helper.note import WayOpen
-from nftrtsp.helper.publish import Subscription
+from nftrtsp.helper.publish import HelperSubscription
 from nftrtsp.lab.network import Lab
 from nftrtsp.ruleset.build import build
 from nftrtsp.ruleset.kernel import Nft
@@ -51,7 +51,7 @@ helper = "pinhole"
 
 
 @contextlib.contextmanager
-def standing() -> Iterator[tuple[Lab, subprocess.Popen[Any], Subscription]]:
+def standing() -> Iterator[tuple[Lab, subprocess.Popen[Any], HelperSubscription]]:
     """A lab with a thousand addresses behind its router, the ruleset loaded, the helper running."""
     with Lab.build(stbs=1, media_servers=1, helper="pinhole") as lab:
         lab.write_config(CONFIG)
@@ -72,12 +72,12 @@ def standing() -> Iterator[tuple[Lab, subprocess.Popen[Any], Subscription]]:
         subscription.close()
 
 
-def connect(lab: Lab, pause: float = 0.05) -> Subscription:
+def connect(lab: Lab, pause: float = 0.05) -> HelperSubscription:
     """Wait for the helper, looking each ``pause`` seconds; it starts slowly where it is emulated."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            return Subscription(lab.run_dir / "helper.sock")
+            return HelperSubscription(lab.run_dir / "helper.sock")
         except OSError:
             time.sleep(pause)
     log = lab.folder / "helper.log"
@@ -96,14 +96,14 @@ def setup(cseq: int, port: int) -> bytes:
     )
 
 
-def ways(subscription: Subscription, wait: float) -> dict[int, float]:
+def ways(subscription: HelperSubscription, wait: float) -> dict[int, float]:
     """Return port and time of the ways that were told to be open."""
     return {
         line.port or 0: line.time or 0.0 for line in subscription.receive(wait) if isinstance(line, WayOpen)
     }
 
 
-def one_by_one(lab: Lab, subscription: Subscription) -> list[float]:
+def one_by_one(lab: Lab, subscription: HelperSubscription) -> list[float]:
     """Milliseconds from SETUP to open way, of one box that asks again and again."""
     server = lab.isp.call(lambda: socket.create_server((str(lab.rtsp_server), 554)))
     times = []
@@ -142,7 +142,7 @@ def with_nft(lab: Lab) -> list[float]:
 class Crowd:
     """A thousand boxes, one loop: each connects, asks, plays, and waits for one packet of its film."""
 
-    def __init__(self, lab: Lab, subscription: Subscription) -> None:
+    def __init__(self, lab: Lab, subscription: HelperSubscription) -> None:
         self.lab = lab
         self.subscription = subscription
         self.loop = selectors.DefaultSelector()

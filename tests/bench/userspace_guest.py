@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nftrtsp.helper.publish import Subscription
+from nftrtsp.helper.publish import HelperSubscription
 from nftrtsp.helper.userspace import cthelper
 from nftrtsp.lab.network import Lab
 from tests.bench.bench_pinhole import (
@@ -57,7 +57,7 @@ helper = "{kind}"
 
 
 @contextlib.contextmanager
-def router(kind: str) -> Iterator[tuple[Lab, subprocess.Popen[Any] | None, Subscription | None]]:
+def router(kind: str) -> Iterator[tuple[Lab, subprocess.Popen[Any] | None, HelperSubscription | None]]:
     """A lab whose router has that helper and its ruleset."""
     with Lab.build(stbs=1, media_servers=1, helper=kind) as lab:
         lab.write_config(CONFIG.format(kind=kind))
@@ -82,7 +82,7 @@ class Crowd:
     They have all the time they need: an emulated machine cannot ask as fast as they should.
     """
 
-    def __init__(self, lab: Lab, subscription: Subscription) -> None:
+    def __init__(self, lab: Lab, subscription: HelperSubscription) -> None:
         self.lab, self.subscription = lab, subscription
         self.loop = selectors.DefaultSelector()
         self.sent: dict[int, float] = {}
@@ -231,7 +231,7 @@ def interleaved(lab: Lab, helper: int | None) -> dict[str, float]:
         }
 
 
-def crowd(lab: Lab, helper: int, subscription: Subscription) -> dict[str, Any]:
+def crowd(lab: Lab, helper: int, subscription: HelperSubscription) -> dict[str, Any]:
     """Let a thousand boxes ask within ten seconds."""
     addresses = "".join(f"address add {FIRST + number}/32 dev lo\n" for number in range(BOXES))
     lab.stbs[0].run(["ip", "-batch", "-"], input=addresses)

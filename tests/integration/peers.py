@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nftrtsp.lab import registry
-from nftrtsp.lab.network import Lab, Stb
+from nftrtsp.lab.network import Lab, LabStb
 
 PICTURES = 20  # ten a second
 _DEBIANS_PYTHON = "/usr/bin/python3"  # a virtual environment has no GStreamer
@@ -109,7 +109,7 @@ def gstreamer(uri: str, transport: str, *, wait: float = 20.0) -> list[str]:
 CLIENTS = {"ffmpeg": ffmpeg, "gstreamer": gstreamer}
 
 
-def watch(stb: Stb, command: list[str]) -> int:
+def watch(stb: LabStb, command: list[str]) -> int:
     """Run a client in a set-top box; return how many pictures it got."""
     done = stb.run(command, check=False, env=_environment())
     if command[2] == "ffmpeg":

@@ -18,7 +18,7 @@ import pytest
 from nftrtsp.config import HelperKind, load
 from nftrtsp.conntrack.socket import Conntrack
 from nftrtsp.helper import note
-from nftrtsp.helper.publish import Subscription
+from nftrtsp.helper.publish import HelperSubscription
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
 from nftrtsp.ruleset.build import build
@@ -54,7 +54,7 @@ class Helper:
         self.log_file = log
         self.process: subprocess.Popen[Any] | None = None
         self.events: list[dict[str, Any]] = []
-        self._subscription: Subscription | None = None
+        self._subscription: HelperSubscription | None = None
 
     def start(self) -> dict[str, Any]:
         with self.log_file.open("ab") as log:
@@ -62,11 +62,11 @@ class Helper:
         self._subscription = until(self._connect, "the helper publishes")
         return self.wait("hello")
 
-    def _connect(self) -> Subscription | None:
+    def _connect(self) -> HelperSubscription | None:
         assert self.process is not None
         assert self.process.poll() is None, self.log()
         with contextlib.suppress(OSError):
-            return Subscription(self.lab.run_dir / "helper.sock")
+            return HelperSubscription(self.lab.run_dir / "helper.sock")
         return None
 
     def end(self, number: int = signal.SIGTERM) -> int:

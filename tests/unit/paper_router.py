@@ -101,7 +101,7 @@ class PaperRouter:
         self.clock += 10_000
         (self.folder / "late").touch()
         ends = time.monotonic() + 30
-        while trial.folder(trial.State.ARMED).is_dir():
+        while trial.folder(trial.TrialState.ARMED).is_dir():
             assert time.monotonic() < ends, (self.state / lifeline.LOG).read_text()
             time.sleep(0.02)
 

@@ -14,7 +14,7 @@ import pytest
 from nftrtsp.errors import BusyError, KernelError, NftrtspError, StateError, UnsupportedError
 from nftrtsp.ruleset import apply, archive, boot, lifeline, lock, trial
 from nftrtsp.ruleset.apply import Wanted
-from nftrtsp.ruleset.trial import State
+from nftrtsp.ruleset.trial import TrialState
 from tests.unit.paper_router import PaperNft, PaperRouter, full_from, killed_before, stand
 
 BOX, SECOND, THIRD = "192.168.1.200", "192.168.1.201", "192.168.1.202"
@@ -45,8 +45,8 @@ def good() -> str | None:
     return saved.text if saved else None
 
 
-def states() -> set[State]:
-    return {state for state in State if trial.folder(state).is_dir()}
+def states() -> set[TrialState]:
+    return {state for state in TrialState if trial.folder(state).is_dir()}
 
 
 # Kept
@@ -104,7 +104,7 @@ def test_a_trial_is_confirmed(router: PaperRouter, old: Wanted, new: Wanted) -> 
     outcome = apply.apply(router.nft, new, confirm_within=600)
     assert outcome.trial is not None
     assert outcome.trial.left == 600
-    assert (router.table(), good(), states()) == (new.table, old.text, {State.ARMED})
+    assert (router.table(), good(), states()) == (new.table, old.text, {TrialState.ARMED})
     apply.confirm()
     assert (router.table(), good(), states()) == (new.table, new.text, set())
 
@@ -112,7 +112,7 @@ def test_a_trial_is_confirmed(router: PaperRouter, old: Wanted, new: Wanted) -> 
 def test_a_trial_whose_time_runs_out_is_taken_back(router: PaperRouter, old: Wanted, new: Wanted) -> None:
     apply.apply(router.nft, new, confirm_within=600)
     router.let_the_deadline_pass()
-    assert (router.table(), good(), states()) == (old.table, old.text, {State.REVERTED})
+    assert (router.table(), good(), states()) == (old.table, old.text, {TrialState.REVERTED})
     with pytest.raises(StateError, match="too late"):
         apply.confirm()
 
@@ -127,7 +127,7 @@ def test_the_first_change_ever_is_taken_back_to_nothing(router: PaperRouter, new
 def test_a_trial_is_taken_back_at_once_when_asked(router: PaperRouter, old: Wanted, new: Wanted) -> None:
     apply.apply(router.nft, new, confirm_within=600)
     assert apply.go_back() is not None
-    assert (router.table(), good(), states()) == (old.table, old.text, {State.REVERTED})
+    assert (router.table(), good(), states()) == (old.table, old.text, {TrialState.REVERTED})
     assert apply.go_back() is None
 
 
@@ -135,7 +135,7 @@ def test_the_next_command_makes_up_for_a_way_back_that_died(
     router: PaperRouter, old: Wanted, new: Wanted
 ) -> None:
     apply.apply(router.nft, new, confirm_within=600)
-    lifeline.disarm(trial.folder(State.ARMED))
+    lifeline.disarm(trial.folder(TrialState.ARMED))
     router.clock += 601
     third = router.want(THIRD)
     outcome = apply.apply(router.nft, third)
@@ -152,7 +152,7 @@ def test_nothing_else_is_changed_while_a_trial_waits(
     apply.apply(router.nft, new, confirm_within=600)
     with pytest.raises(BusyError, match="waits for its confirmation, 600 s are left"):
         apply.apply(router.nft, old) if command == "apply" else apply.restore(router.nft)
-    assert (router.table(), states()) == (new.table, {State.ARMED})
+    assert (router.table(), states()) == (new.table, {TrialState.ARMED})
 
 
 def test_a_way_back_that_cannot_be_armed_keeps_everything_as_it_is(
@@ -257,14 +257,14 @@ def test_a_boot_ends_a_trial(router: PaperRouter, old: Wanted, new: Wanted) -> N
     saved, remarks = apply.restore(router.nft)
     assert saved is not None
     assert remarks == ["the machine was booted before the last change was confirmed, so it is gone"]
-    assert (router.table(), states()) == (old.table, {State.REVERTED})
+    assert (router.table(), states()) == (old.table, {TrialState.REVERTED})
 
 
 def test_a_boot_after_a_confirmation_that_was_interrupted_loads_what_was_confirmed(
     router: PaperRouter, old: Wanted, new: Wanted
 ) -> None:
     apply.apply(router.nft, new, confirm_within=600)
-    trial.move(State.ARMED, State.CONFIRMED)
+    trial.move(TrialState.ARMED, TrialState.CONFIRMED)
     router.reboot("second")
     assert boot.restore() is None
     apply.restore(router.nft)
@@ -340,7 +340,7 @@ def test_a_trial_that_cannot_be_read_counts_as_over(
     router: PaperRouter, old: Wanted, new: Wanted, text: str
 ) -> None:
     apply.apply(router.nft, new, confirm_within=600)
-    (trial.folder(State.ARMED) / trial.META).write_text(text)
+    (trial.folder(TrialState.ARMED) / trial.META).write_text(text)
     router.reboot("second")
     apply.restore(router.nft)
     assert router.table() == old.table
@@ -394,7 +394,7 @@ def test_an_apply_killed_anywhere_leaves_the_old_ruleset_or_the_new_one(
             if then == "a boot" or boot.restore() is None:
                 apply.restore(router.nft)
             assert (router.table(), good()) in ((old.table, old.text), (new.table, new.text)), step
-        assert states() <= {State.NEW}, step
+        assert states() <= {TrialState.NEW}, step
         apply.apply(router.nft, old)
         assert good() == old.text
 
@@ -409,7 +409,7 @@ def test_an_apply_on_trial_killed_anywhere_goes_back_or_has_done_nothing(
         router.clock += 10_000
         outcome = apply.apply(router.nft, old)  # any command that changes something
         assert (router.table(), good()) == (old.table, old.text), (step, outcome)
-        assert states() <= {State.NEW, State.REVERTED}, step
+        assert states() <= {TrialState.NEW, TrialState.REVERTED}, step
 
     every_step(lambda: apply.apply(router.nft, new, confirm_within=600), after)
 
@@ -423,7 +423,7 @@ def test_a_confirmation_killed_anywhere_is_none_or_is_finished(
 
     def after(step: int) -> None:
         assert router.table() == new.table, step
-        if State.ARMED in states():
+        if TrialState.ARMED in states():
             apply.confirm()
         else:
             assert not apply.apply(router.nft, new).plan
@@ -442,10 +442,10 @@ def test_a_rollback_killed_anywhere_is_made_good_by_the_next(
     while killed_before(step, apply.go_back):
         assert router.table() in (old.table, new.table), step
         apply.go_back()
-        assert (router.table(), good(), states()) == (old.table, old.text, {State.REVERTED}), step
+        assert (router.table(), good(), states()) == (old.table, old.text, {TrialState.REVERTED}), step
         apply.apply(router.nft, new, confirm_within=600)
         step += 1
-    assert (router.table(), states()) == (old.table, {State.REVERTED})
+    assert (router.table(), states()) == (old.table, {TrialState.REVERTED})
 
 
 # A disk that is full from each of its steps on
@@ -468,7 +468,7 @@ def test_a_disk_that_is_full_stops_a_change_or_does_not_matter(
         if code == -1:
             break
         assert code in (0, 3), (step, capfd.readouterr().err)
-        if code == 0 or states() & {State.CONFIRMED, State.ARMED}:
+        if code == 0 or states() & {TrialState.CONFIRMED, TrialState.ARMED}:
             assert router.table() == new.table, step
         else:
             assert (router.table(), good()) == (old.table, old.text), step

@@ -15,12 +15,12 @@ from nftrtsp.config import (
     Config,
     HelperKind,
     Iptv,
+    IptvService,
     Lan,
     MarkBits,
     Policy,
     Rtsp,
     Seconds,
-    Service,
     Stb,
     check_interfaces,
     load,
@@ -58,7 +58,7 @@ def test_the_design_s_example_loads(tmp_path: Path) -> None:
     )
     config = load(file)
     assert config.iptv.multicast == (IPv4Network("239.0.0.0/16"),)  # the profile's
-    assert config.iptv.services == (Service.IGMP, Service.ICMP, Service.RIP)
+    assert config.iptv.services == (IptvService.IGMP, IptvService.ICMP, IptvService.RIP)
     assert config.rtsp.helper is HelperKind.AUTO
     assert config.rtsp.pause == 3600
     assert config.stb[0].address == IPv4Address("192.168.1.200")
@@ -67,7 +67,7 @@ def test_the_design_s_example_loads(tmp_path: Path) -> None:
 def test_the_file_overrides_its_profile_key_by_key() -> None:
     config = parse({**SITE, "profile": "movistar", "iptv": {"interface": "eth0.2", "services": ["igmp"]}})
     assert config.iptv.interface == "eth0.2"
-    assert config.iptv.services == (Service.IGMP,)
+    assert config.iptv.services == (IptvService.IGMP,)
     assert config.iptv.multicast == (IPv4Network("239.0.0.0/16"),)
 
 

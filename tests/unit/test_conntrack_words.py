@@ -22,7 +22,7 @@ from nftrtsp.conntrack.role import Role, Roles
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.errors import ConfigError
 from nftrtsp.helper.note import Hello, WayRefused
-from nftrtsp.ruleset.review import Line
+from nftrtsp.ruleset.review import PlanLine
 from nftrtsp.terminal import paint
 from tests.unit.captured import MESSAGES
 from tests.unit.ttys import pipe, screen
@@ -128,7 +128,7 @@ def test_a_narrow_terminal_gets_the_last_columns_on_a_second_line() -> None:
 
 def test_marks_of_a_changed_rule_stay_below_their_words_when_it_is_cut() -> None:
     text = "      iifname vlan2 counter accept"
-    line = Line("-", text, ((text.index("vlan2"), len(text)),))
+    line = PlanLine("-", text, ((text.index("vlan2"), len(text)),))
     parts = list(_parts(line, 30))
     assert [part.sign for part in parts] == ["-", " "]
     assert [part.text[a:b] for part in parts for a, b in part.marks] == ["vlan2 counter", "accept"]

@@ -15,7 +15,7 @@ from nftrtsp.conntrack.flow import Flow
 from nftrtsp.conntrack.tuple import Tuple
 from nftrtsp.draft.configuration import Guess, draft, guess
 from nftrtsp.draft.file import write
-from nftrtsp.draft.host import Host, join
+from nftrtsp.draft.host import LanHost, join
 from nftrtsp.errors import ConfigError
 from nftrtsp.netlink.link import Link
 
@@ -158,8 +158,10 @@ def test_a_draft_that_cannot_be_written_leaves_no_part_of_it(tmp_path: Path) -> 
 # --- set-top boxes ---------------------------------------------------------------------------------------
 
 FOUND = Guess("vlan2", ("br0",), (IPv4Network("192.168.1.0/24"),), "a", "b")
-ASKING = Host(IPv4Address("192.168.1.200"), "02:00:00:00:00:01", "stb-living", "[IAL]", asks="172.26.83.10")
-SILENT = Host(IPv4Address("192.168.1.66"), "02:00:00:00:00:02", "laptop")
+ASKING = LanHost(
+    IPv4Address("192.168.1.200"), "02:00:00:00:00:01", "stb-living", "[IAL]", asks="172.26.83.10"
+)
+SILENT = LanHost(IPv4Address("192.168.1.66"), "02:00:00:00:00:02", "laptop")
 
 
 def test_who_asks_for_films_is_a_box_and_others_are_only_suggested() -> None:
@@ -180,7 +182,7 @@ def test_where_nobody_asks_nobody_is_named() -> None:
 
 
 def test_a_large_lan_does_not_fill_the_draft() -> None:
-    hosts = [Host(IPv4Address(f"192.168.1.{number}")) for number in range(2, 250)]
+    hosts = [LanHost(IPv4Address(f"192.168.1.{number}")) for number in range(2, 250)]
     text = draft(FOUND, "generic", {}, hosts)
     assert text.count("# [[stb]]") == 32
     assert "216 more: `ip neighbour` shows them" in text
@@ -193,7 +195,7 @@ def test_whatever_hosts_call_themselves_the_draft_loads_and_names_those_who_ask(
     said: list[tuple[str, str, bool]],
 ) -> None:
     hosts = [
-        Host(IPv4Address(f"192.168.1.{number}"), "m", name, vendor, "172.26.83.10" if asks else "")
+        LanHost(IPv4Address(f"192.168.1.{number}"), "m", name, vendor, "172.26.83.10" if asks else "")
         for number, (name, vendor, asks) in enumerate(said, 2)
     ]
     text = draft(FOUND, "generic", {}, hosts)

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nftrtsp.health import foreign
-from nftrtsp.health.foreign import Packet, Verdict
+from nftrtsp.health.foreign import Probe, Ruling
 
-FILM = Packet("films", "vlan2", "br0", state="new", status="dnat", daddr=IPv4Network("192.168.1.200"))
-ASK = Packet("RTSP", "br0", "vlan2", "tcp", saddr=IPv4Network("192.168.1.200"), dport=554)
+FILM = Probe("films", "vlan2", "br0", state="new", status="dnat", daddr=IPv4Network("192.168.1.200"))
+ASK = Probe("RTSP", "br0", "vlan2", "tcp", saddr=IPv4Network("192.168.1.200"), dport=554)
 
 
-def verdict(*rules: str, packet: Packet = FILM, policy: str = "accept", **others: list[str]) -> Verdict:
+def verdict(*rules: str, packet: Probe = FILM, policy: str = "accept", **others: list[str]) -> Ruling:
     chains = {"base": list(rules), **others}
     return foreign.walk("base", policy, packet, lambda name: chains.get(name, []))
 
@@ -60,13 +60,13 @@ def test_whether_a_rule_matches_a_film(rule: str, matches: bool | None) -> None:
 
 
 def test_the_first_sure_match_decides() -> None:
-    assert verdict('iifname "eth9" accept', "udp sport 53 accept", "drop") == Verdict("drop", "drop", False)
+    assert verdict('iifname "eth9" accept', "udp sport 53 accept", "drop") == Ruling("drop", "drop", False)
     assert verdict('iifname "eth9" accept', 'iifname "vlan2" drop', "accept").word == "drop"
     assert verdict("ct status dnat accept", "drop").word == "accept"
 
 
 def test_a_policy_counts_when_no_rule_does() -> None:
-    assert verdict('oifname "docker0" accept', policy="drop") == Verdict("drop", "policy drop", True)
+    assert verdict('oifname "docker0" accept', policy="drop") == Ruling("drop", "policy drop", True)
 
 
 def test_a_rule_that_might_accept_ends_the_certainty_and_one_that_might_drop_does_not() -> None:
@@ -76,7 +76,7 @@ def test_a_rule_that_might_accept_ends_the_certainty_and_one_that_might_drop_doe
 
 def test_jumps_come_back_and_gotos_do_not() -> None:
     assert verdict("jump a", "drop", a=["return"]).rule == "drop"
-    assert verdict("goto a", "drop", a=[]) == Verdict("accept", "policy accept", True)
+    assert verdict("goto a", "drop", a=[]) == Ruling("accept", "policy accept", True)
     assert (
         verdict("jump a", "accept", a=["jump b"], b=['iifname "vlan2" reject with tcp reset']).word == "drop"
     )

@@ -28,7 +28,7 @@ from nftrtsp.helper.note import (
     record,
 )
 from nftrtsp.helper.notify import notify, watchdog_interval
-from nftrtsp.helper.publish import Bye, Publisher, Subscription, ask, decode, inquire, subscribe
+from nftrtsp.helper.publish import Bye, HelperSubscription, Publisher, ask, decode, inquire, subscribe
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
     made.close()
 
 
-def join(publisher: Publisher) -> Subscription:
-    subscription = Subscription(publisher.path)
+def join(publisher: Publisher) -> HelperSubscription:
+    subscription = HelperSubscription(publisher.path)
     publisher.accept()
     return subscription
 
@@ -77,7 +77,7 @@ class Plain:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen()
-        self.reader = Subscription(path)
+        self.reader = HelperSubscription(path)
         end, _ = self.listener.accept()
         end.sendall(b"".join(line + b"\n" for line in lines))
         self.end = end
@@ -160,7 +160,7 @@ def test_a_reader_that_does_not_read_is_dropped_and_the_others_are_served(publis
         _read_to_the_end(slow)
 
 
-def _read_to_the_end(reader: Subscription) -> None:
+def _read_to_the_end(reader: HelperSubscription) -> None:
     while True:
         reader.receive(1)
 

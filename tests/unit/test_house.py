@@ -159,3 +159,12 @@ def test_the_rooms_of_the_design_have_the_files_it_names() -> None:
         if not list((PACKAGE / room).rglob(f"{name}.py"))
     }
     assert missing == set()
+
+
+def test_one_name_of_a_class_is_one_thing() -> None:
+    named: dict[str, list[str]] = {}
+    for path in sorted(Path("nftrtsp").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(str(path))
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}

@@ -8,15 +8,15 @@ import pytest
 
 from nftrtsp.lab import behaviour, dialogue, registry
 from nftrtsp.lab.behaviour import Behaviour
-from nftrtsp.lab.dialogue import Frame, Message
+from nftrtsp.lab.dialogue import Frame, LabMessage
 from nftrtsp.lab.provider import choose_transport
 
 
-async def _read(data: bytes) -> list[Message | Frame]:
+async def _read(data: bytes) -> list[LabMessage | Frame]:
     reader = asyncio.StreamReader()
     reader.feed_data(data)
     reader.feed_eof()
-    found: list[Message | Frame] = []
+    found: list[LabMessage | Frame] = []
     while True:
         try:
             found.append(await dialogue.read(reader))
@@ -29,16 +29,16 @@ async def test_what_is_written_is_read_again() -> None:
         200, {"CSeq": "7"}, "body"
     )
     request, response = await _read(sent)
-    assert isinstance(request, Message)
+    assert isinstance(request, LabMessage)
     assert (request.method, request.uri, request.cseq) == ("SETUP", "rtsp://a/1", 7)
-    assert isinstance(response, Message)
+    assert isinstance(response, LabMessage)
     assert (response.is_response, response.status, response.body) == (True, 200, "body")
 
 
 async def test_binary_frames_lie_between_messages() -> None:
     found = await _read(dialogue.frame(1, b"$RTSP") + dialogue.request("PLAY", "*", {}))
     assert found[0] == Frame(1, b"$RTSP")
-    assert isinstance(found[1], Message)
+    assert isinstance(found[1], LabMessage)
 
 
 def test_parameters_of_a_transport() -> None:

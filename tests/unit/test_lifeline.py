@@ -12,7 +12,7 @@ import pytest
 
 from nftrtsp.ruleset import apply, lifeline, lock, trial
 from nftrtsp.ruleset.apply import Wanted
-from nftrtsp.ruleset.trial import State
+from nftrtsp.ruleset.trial import TrialState
 from tests.unit.paper_router import PaperRouter, stand
 
 BOX, SECOND = "192.168.1.200", "192.168.1.201"
@@ -53,9 +53,9 @@ def test_a_way_back_that_waited_takes_the_lock(router: PaperRouter, old: Wanted)
     with lock.changing("a test"):
         (router.folder / "late").touch()
         eventually((router.folder / "asked").exists)
-        assert trial.folder(State.ARMED).is_dir()
+        assert trial.folder(TrialState.ARMED).is_dir()
         assert router.table() != old.table
-    eventually(trial.folder(State.REVERTED).is_dir)
+    eventually(trial.folder(TrialState.REVERTED).is_dir)
     assert router.table() == old.table
 
 
@@ -73,7 +73,7 @@ def test_a_way_back_taken_by_a_command_leaves_the_lock_to_the_command(
 def test_a_command_goes_back_by_a_script_of_its_own_whatever_lies_there(
     router: PaperRouter, old: Wanted, kept: str | None
 ) -> None:
-    script = trial.folder(State.ARMED) / trial.SCRIPT
+    script = trial.folder(TrialState.ARMED) / trial.SCRIPT
     text = script.read_text()
     script.unlink()
     if kept is not None:
@@ -92,4 +92,4 @@ def test_a_word_for_the_script_is_no_time_to_wait(router: PaperRouter, old: Want
     )
     assert (done.stdout, done.stderr) == ("", "")
     assert not (router.folder / "asked").exists()
-    assert trial.folder(State.ARMED).is_dir()  # of another change, so there is nothing to do
+    assert trial.folder(TrialState.ARMED).is_dir()  # of another change, so there is nothing to do

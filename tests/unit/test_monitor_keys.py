@@ -25,7 +25,7 @@ from nftrtsp.monitor.screens.over import Reader
 from nftrtsp.monitor.view import ALL
 from nftrtsp.monitor.widgets.listing import Listing
 from nftrtsp.monitor.widgets.rows import Rows
-from nftrtsp.monitor.widgets.table import Table
+from nftrtsp.monitor.widgets.table import TableView
 from tests.unit.monitor_scenes import drifted, evening, many_flows
 from tests.unit.scenes import BOX, BOX2, packed
 from tests.unit.still import StillLive, StillPlayback
@@ -132,7 +132,7 @@ async def test_slash_filters_by_box_address_port_and_state(typed: str, count: in
 
 async def test_s_sorts_by_the_next_column_and_capital_s_turns_it_round() -> None:
     async with stage(many_flows) as (pilot, main, _):
-        table = main.query_one("#flows", Table)
+        table = main.query_one("#flows", TableView)
         await pilot.press("2")
         before = table.sort
         await pilot.press("s")
@@ -295,7 +295,7 @@ async def test_clicks_on_tabs_headers_and_keys_work() -> None:
         await pilot.click("#tabs", offset=(16, 0))
         assert rows(main, "flows").display
         await pilot.click("#flows", offset=(3, 0))
-        assert main.query_one("#flows", Table).sort == 0
+        assert main.query_one("#flows", TableView).sort == 0
         await pilot.click("#keys", offset=(2, 0))
         assert main.query_one("#filter", Input).has_focus
 

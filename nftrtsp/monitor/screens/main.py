@@ -19,7 +19,7 @@ from nftrtsp.monitor.widgets.listing import Listing
 from nftrtsp.monitor.widgets.replaybar import ReplayBar
 from nftrtsp.monitor.widgets.rows import Rows
 from nftrtsp.monitor.widgets.tabbar import TabBar
-from nftrtsp.monitor.widgets.table import Table
+from nftrtsp.monitor.widgets.table import TableView
 from nftrtsp.monitor.widgets.topline import TopLine
 
 #: The screen is drawn anew at most so often a second.
@@ -57,9 +57,9 @@ class Main(Screen[None]):
                 yield Input(placeholder="filter: box, address, port, state", id="filter")
                 with ContentSwitcher(initial="sessions", id="pane"):
                     yield Listing(id="sessions")
-                    yield Table(columns.FLOWS, lambda item: item.key, sort=1, id="flows")
-                    yield Table(columns.WAYS, lambda item: item.way.key, id="ways")
-                    yield Table(columns.EVENTS, lambda item: item.number, follow=True, id="events")
+                    yield TableView(columns.FLOWS, lambda item: item.key, sort=1, id="flows")
+                    yield TableView(columns.WAYS, lambda item: item.way.key, id="ways")
+                    yield TableView(columns.EVENTS, lambda item: item.number, follow=True, id="events")
                     yield Listing(id="problems")
         yield ReplayBar()
         yield KeyLine((*MAIN, *PANES, *(REPLAY if self._playback else ())))
@@ -128,7 +128,7 @@ class Main(Screen[None]):
         name, now = panes.PANES[self._tab].name, self.snapshot.time
         rows = self._rows()
         pane = self.query_one(f"#{name}", Rows)
-        if isinstance(pane, Table):
+        if isinstance(pane, TableView):
             pane.show(rows, now)
         elif isinstance(pane, Listing) and name == "sessions":
             pane.show(lambda width: view.session_lines(rows, now, width, with_name=self.box is None))
@@ -215,7 +215,7 @@ class Main(Screen[None]):
     def action_sort(self) -> None:
         """Sort the table by its next column."""
         pane = self._pane
-        if isinstance(pane, Table):
+        if isinstance(pane, TableView):
             pane.next_sort()  # the header shows by which
         else:
             self.notify("films and problems are in their order of time", timeout=2)
@@ -223,7 +223,7 @@ class Main(Screen[None]):
     def action_reverse(self) -> None:
         """Turn the table's order round."""
         pane = self._pane
-        if isinstance(pane, Table):
+        if isinstance(pane, TableView):
             pane.sort_by(pane.sort)
 
     def action_pause(self) -> None:
@@ -255,7 +255,7 @@ class Main(Screen[None]):
     def action_copy(self) -> None:
         """Copy the selected row."""
         rows = self._rows_in_use
-        text = rows.selected_text() if isinstance(rows, Table | Listing) else ""
+        text = rows.selected_text() if isinstance(rows, TableView | Listing) else ""
         if text:
             self.app.copy_to_clipboard(text)
             self.notify("copied", timeout=2)

@@ -15,7 +15,7 @@ from nftrtsp.monitor.words import Span, Spans
 RESORT = 3.0
 
 
-class Table(Rows):
+class TableView(Rows):
     """Shows ``items`` in ``columns``. ``follow`` keeps the last row in view while it is the selected one."""
 
     def __init__(

@@ -16,7 +16,7 @@ import pytest
 
 from nftrtsp.lab import registry
 from nftrtsp.lab.network import Lab
-from nftrtsp.lab.player import Film, Player, ProviderControl
+from nftrtsp.lab.player import PlayedFilm, Player, ProviderControl
 
 SUITE = os.environ.get("NFTRTSP_GUEST", "")
 MODULES = Path("/opt/nftrtsp/module")
@@ -52,7 +52,7 @@ class Router:
         """Return the ways open to a port of the router."""
         return [one for one in self.lines("expectations") if one["tuple"]["dport"] == port]
 
-    def watch(self, stb: int, port: int, **behaviour: Any) -> Film:
+    def watch(self, stb: int, port: int, **behaviour: Any) -> PlayedFilm:
         """Have a set-top box ask for a film, from a media server that nobody was told of."""
         return self.players[stb].watch(port, mbps=MBPS, **behaviour)
 

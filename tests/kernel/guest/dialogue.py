@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nftrtsp.lab.network import FIRST_MEDIA_SERVER
-from nftrtsp.lab.player import RTP_PAIR, Film, Report
+from nftrtsp.lab.player import RTP_PAIR, PlayedFilm, Report
 
 from .conftest import Router, until
 
@@ -30,7 +30,7 @@ def play_whole_dialogue(router: Router) -> list[Report]:
     return [stop(router, film) for film in films]
 
 
-def stop(router: Router, film: Film) -> Report:
+def stop(router: Router, film: PlayedFilm) -> Report:
     """PAUSE and TEARDOWN; what was sent has all come by then, and nothing of another's film."""
     film.pause()
     report = settled(film)
@@ -39,7 +39,7 @@ def stop(router: Router, film: Film) -> Report:
     return film.teardown()
 
 
-def settled(film: Film) -> Report:
+def settled(film: PlayedFilm) -> Report:
     """Return the report of a paused film once nothing more comes."""
     report = film.report()
 
