@@ -51,7 +51,7 @@ def test_a_film_loses_nothing_while_the_rules_become_those_of_this_version(route
     finally:
         sent = int(film.communicate("", timeout=20)[0])
     seen = router.run("nft", "list chain ip seen in", inside=router.stb).stdout
-    assert sent > 50
+    assert sent > 20  # it ran before, meanwhile and after; a quick machine applies in a fifth of a second
     assert f"counter packets {sent} " in seen
     assert "no difference" in router.nftrtsp("diff")
     assert "27336 timeout 1h expires" in router.nft("list map inet nftrtsp pinholes")
