@@ -48,7 +48,8 @@ KIND = "pinhole"
 _SWEEP = 10.0  # seconds between looks at what has expired
 _LOOKS = 10  # so many looks, one a second, reach all control connections
 _ASKED = 50  # connections at most that conntrack is asked about in one look: some 2 ms
-_COPIES = 512  # datagrams at most that are read off NFLOG before what they say is looked at
+# Datagrams at most that are read off NFLOG before one is looked at: who asks stands behind what others sent.
+_COPIES = 4096
 _TURN = 0.004  # seconds of work before the loop looks at its descriptors and timers again
 _SOON = 0.1  # seconds after which what need not be at once is written, together
 _MET = 1024  # boxes at most that are remembered for having had a connection
