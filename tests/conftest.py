@@ -21,12 +21,14 @@ settings.load_profile("nftrtsp")
 
 
 def pytest_configure() -> None:
-    """Make Ctrl-C mean something to the programs under test.
+    """Make Ctrl-C and TERM mean something to the programs under test.
 
     A shell without job control starts what it puts in the background with SIGINT ignored, and children
-    inherit that.
+    inherit that. TERM is a terminal's that can do something: CI has none, and a test that wants another says so.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.environ.get("TERM", "dumb") == "dumb":
+        os.environ["TERM"] = "xterm-256color"
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook too
