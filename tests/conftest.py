@@ -24,7 +24,8 @@ def pytest_configure() -> None:
     """Make Ctrl-C and TERM mean something to the programs under test.
 
     A shell without job control starts what it puts in the background with SIGINT ignored, and children
-    inherit that. TERM is a terminal's that can do something: CI has none, and a test that wants another says so.
+    inherit that. TERM is that of a terminal which can do something: CI has none, and tests that want another
+    one say so.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("TERM", "dumb") == "dumb":
